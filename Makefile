@@ -1,0 +1,48 @@
+# Everything runs from here, in .venv. WORKSPACE is where everything goes that is made.
+WORKSPACE ?= artifacts
+PYTHON ?= python3.11
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Prefect's own database and settings lie in the workspace too; nothing is written to the home folder.
+export PREFECT_HOME ?= $(abspath $(WORKSPACE))/prefect
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench up down lock
+
+help:  ## List what can be made
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## Make .venv with the locked versions
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --progress-bar off -r requirements.txt
+	@touch $@
+
+demo: .venv/installed  ## Table 2 in miniature: synthetic images to error rates, in minutes
+	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
+
+test: .venv/installed  ## Run the tests
+	@.venv/bin/python -m pytest
+
+lint: .venv/installed  ## Format, lint, types, layers
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: .venv/installed  ## Measure against the obvious alternatives
+	@.venv/bin/python -m benchmarks.loading
+	@.venv/bin/python -m benchmarks.training
+
+up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
+	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)"
+
+down:  ## Stop the worker and the server
+	@.venv/bin/python -m flows.services down --workspace "$(WORKSPACE)"
+
+lock:  ## Resolve requirements.in anew into requirements.txt
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --progress-bar off -r requirements.in
+	{ echo '# Made by `make lock` from requirements.in; do not edit.'; .venv/bin/pip freeze | sed 's/+cpu$$//'; } > requirements.txt
+	@touch .venv/installed

@@ -1,0 +1,146 @@
+"""Shards to batches through NVIDIA DALI, on the GPU or on its CPU backend: the one module that imports DALI.
+
+Called by the workers in `tasks.workers`. A batch is (images, class indices): uint8 on the device, nothing subtracted yet.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali.plugin.base_iterator import LastBatchPolicy
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+from torch import Tensor
+
+from data_shards.loading.order import Draws, Piece, draw_crops, stored_order, write_epoch_order
+from data_shards.shard_set import ShardSet
+
+Batch = tuple[Tensor, Tensor]
+
+CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))
+"""[K12 §4.1] (x, y) as fractions of the free play; each is seen mirrored too."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of one shard set on one device."""
+
+    shards: ShardSet
+    crop: int
+    """Side of the crops in pixels."""
+    batch_size: int
+    device: torch.device
+    num_threads: int
+    """CPU threads that decode."""
+
+    def training_epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield every image once, shuffled, cropped and mirrored at random from (seed, epoch): (N, crop, crop, 3), (N,)."""
+        draws = draw_crops(len(self.shards), self.shards.side - self.crop, seed, epoch)
+        with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
+            pieces = write_epoch_order(self.shards, seed, epoch, Path(directory))
+            pipeline = _training_pipeline(self.crop, _DrawSource(draws, self.batch_size), **self._options(pieces))
+            yield from self._batches(pipeline)
+
+    def views(self, num_views: int) -> Iterator[Batch]:
+        """Yield every image once, in the order of the tars, as fixed views: (N, views, crop, crop, 3), (N,).
+
+        One view is the centre. Ten are the four corners and the centre, then their reflections. [K12 §4.1]
+        """
+        places = CORNERS_AND_CENTRE if num_views == 10 else CORNERS_AND_CENTRE[-1:]
+        pipeline = _view_pipeline(self.crop, places, **self._options(stored_order(self.shards)))
+        for views, class_indices in self._batches(pipeline):
+            mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
+            yield torch.cat(mirrored, dim=1), class_indices
+
+    def _options(self, pieces: list[Piece]) -> dict[str, Any]:
+        on_gpu = self.device.type == "cuda"
+        return {
+            "tars": [str(piece.tar) for piece in pieces],
+            "indexes": [str(piece.index) for piece in pieces],
+            "on_gpu": on_gpu,
+            "batch_size": self.batch_size,
+            "num_threads": self.num_threads,
+            "device_id": (self.device.index or 0) if on_gpu else None,
+        }
+
+    def _batches(self, pipeline: Any) -> Iterator[Batch]:
+        """Yield (images, class indices), the last batch cut to what is left; assert that nothing is lost or repeated."""
+        iterator = DALIGenericIterator(
+            [pipeline], ["images", "digits"], reader_name="shards", last_batch_policy=LastBatchPolicy.PARTIAL, auto_reset=False
+        )
+        seen = 0
+        for (batch,) in iterator:
+            seen += len(batch["images"])
+            yield batch["images"], _class_indices(batch["digits"]).to(self.device)
+        if seen != len(self.shards):
+            raise RuntimeError(f"the loader gave {seen:,} images but {self.shards.directory} holds {len(self.shards):,}")
+
+
+class _DrawSource:
+    """Hands DALI one batch of crops and reflections after another, in the order of the epoch."""
+
+    def __init__(self, draws: Draws, batch_size: int) -> None:
+        # DALI fills the last batch up and prefetches beyond it; what it adds is cut off or never seen.
+        self.draws = Draws(*(np.resize(values, len(values) + batch_size) for values in draws))
+        self.batch_size = batch_size
+        self.start = 0
+
+    def __call__(self) -> tuple[Any, Any, Any]:
+        start = min(self.start, len(self.draws.mirror) - self.batch_size)
+        self.start += self.batch_size
+        x, y, mirror = (values[start : start + self.batch_size] for values in self.draws)
+        return x, y, mirror
+
+
+@pipeline_def
+def _training_pipeline(crop: int, draws: _DrawSource, tars: list[str], indexes: list[str], on_gpu: bool) -> tuple[Any, Any]:
+    jpegs, digits = _read(tars, indexes)
+    crop_x, crop_y, mirror = fn.external_source(draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0)
+    images = _crop(_decode(jpegs, on_gpu), crop, crop_x, crop_y, mirror)
+    return images, digits
+
+
+@pipeline_def
+def _view_pipeline(
+    crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], on_gpu: bool
+) -> tuple[Any, Any]:
+    jpegs, digits = _read(tars, indexes)
+    images = _decode(jpegs, on_gpu)
+    return fn.stack(*(_crop(images, crop, x, y, 0) for x, y in places)), digits
+
+
+def _read(tars: list[str], indexes: list[str]) -> Any:
+    jpegs, digits = fn.readers.webdataset(
+        paths=tars, index_paths=indexes, ext=["jpg", "cls"], missing_component_behavior="error", pad_last_batch=True, name="shards"
+    )
+    return jpegs, fn.pad(digits, fill_value=0)
+
+
+def _decode(jpegs: Any, on_gpu: bool) -> Any:
+    """RGB pixels, without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
+    device = "mixed" if on_gpu else "cpu"
+    return fn.decoders.image(jpegs, device=device, output_type=types.RGB, adjust_orientation=False, jpeg_fancy_upsampling=True)
+
+
+def _crop(images: Any, crop: int, x: Any, y: Any, mirror: Any) -> Any:
+    return fn.crop_mirror_normalize(
+        images, crop=(crop, crop), crop_pos_x=x, crop_pos_y=y, mirror=mirror, dtype=types.UINT8, output_layout="HWC"
+    )
+
+
+def _class_indices(digits: Tensor) -> Tensor:
+    """The numbers written in ASCII in (N, digits), padded with zero bytes on the right."""
+    value = torch.zeros(len(digits), dtype=torch.int64)
+    for column in digits.to("cpu", torch.int64).unbind(dim=1):
+        value = torch.where(column > 0, value * 10 + column - ord("0"), value)
+    return value
+
+
+def decoding_threads() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,63 @@
+"""A flow as a program: its parameters are the options, its docstring the help, and bad input ends in one sentence."""
+
+import atexit
+import logging
+import sys
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+
+from tasks.workers.guard import explain
+
+
+def run(flow: Flow[..., Any]) -> None:
+    """Parse the command line, run the flow, and print what it returns; exit with 1 and a sentence where the input is bad."""
+    app = App(name=f"python -m flows.{flow.fn.__name__}", help_format="plaintext", version_flags=[])
+    last_words: list[str] = []
+    # Handlers run last registered first: these words come after Prefect's own.
+    atexit.register(lambda: print("", *last_words, sep="\n", flush=True) if last_words else None)
+
+    @wraps(flow.fn)
+    def call(**parameters: Any) -> None:
+        flow.validate_parameters(parameters)
+        print(f"{flow.name}: starting Prefect; the first time this takes some ten seconds", flush=True)
+        last_words.append(str(flow(**parameters)))
+
+    options = signature(flow.fn).parameters.values()
+    call.__signature__ = Signature([option.replace(kind=Parameter.KEYWORD_ONLY) for option in options])  # type: ignore[attr-defined]
+    app.default(call)
+    quiet = _QuietAboutBadInput()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(quiet)
+    try:
+        app()
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        last_words.append(f"error: {sentence}")
+        sys.exit(1)
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, ParameterTypeError):
+        return " ".join(str(error).split())
+    return explain(error, Path.cwd())
+
+
+class _QuietAboutBadInput(logging.Filter):
+    """Holds back what Prefect logs of an error that the user can mend, traceback and echoes: it is said once, at the end."""
+
+    said = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, Exception) and _sentence(error) is not None:
+            self.said = True
+            return False
+        return not (self.said and record.getMessage().startswith("Finished in state Failed"))

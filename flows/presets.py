@@ -1,0 +1,101 @@
+"""Whole experiments under one name: which images, which network, which recipe. The flows' parameters change single values of them."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_shards.datasets.source import Source
+from data_shards.writing import ShardConfig
+from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+
+PresetName = Literal["demo", "tiny", "folder"]
+
+
+class Preset(BaseModel):
+    """One experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    target: Source
+    """Plays ILSVRC-2012."""
+    superset: Source | None
+    """Plays Fall 2011; without one there are no starred rows."""
+    shards: ShardConfig
+    network: NetworkConfig
+    """Its number of classes is that of the images."""
+    training: TrainConfig
+    pre_training: TrainConfig
+    fine_tuning: TrainConfig
+    num_networks: int = Field(5, gt=0)
+    """[K12 table 2] "5 CNNs"."""
+    num_pretrained: int = Field(2, ge=0)
+    """[K12 table 2] "7 CNNs*" averages two pre-trained networks with the five."""
+    threads_per_network: int | None = None
+    """(ours) CPU threads; all processors where it is not given. One is fastest for small networks, several of them side by side."""
+
+    def with_networks(self, num_networks: int | None, num_pretrained: int | None) -> "Preset":
+        """Return the preset with other numbers of networks, where they are given."""
+        numbers = {"num_networks": num_networks, "num_pretrained": num_pretrained}
+        return self.model_copy(update={name: number for name, number in numbers.items() if number is not None})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole configuration."""
+        return sha256(self.model_dump_json().encode()).hexdigest()
+
+
+DEMO = Preset(
+    target=Source(kind="synthetic", num_classes=20, train_per_class=100, val_per_class=50),
+    superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
+    shards=ShardConfig(side=108),
+    network=NetworkConfig(crop=96, width=1 / 8),
+    training=TrainConfig(epochs=20, schedule="steps", drop_at=(0.6, 0.85), validate_every=5),
+    pre_training=TrainConfig(epochs=12, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    fine_tuning=TrainConfig(epochs=8, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    threads_per_network=1,
+)
+"""(ours) Synthetic images, a network an eighth as wide, everything in minutes on two cores."""
+
+TINY = Preset(
+    target=Source(kind="tiny-imagenet", num_classes=20),
+    superset=Source(kind="tiny-imagenet", num_classes=40),
+    shards=ShardConfig(side=128),
+    network=NetworkConfig(crop=112, width=1 / 4),
+    training=TrainConfig(epochs=15, schedule="steps", drop_at=(0.6, 0.85), validate_every=3),
+    pre_training=TrainConfig(epochs=10, schedule="steps", drop_at=(0.6, 0.85), validate_every=5),
+    fine_tuning=TrainConfig(epochs=8, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    threads_per_network=1,
+)
+"""(ours) Twenty classes of real images, with forty as the superset."""
+
+FOLDER = Preset(
+    target=Source(kind="folder"),
+    superset=None,
+    shards=ShardConfig(),
+    network=NetworkConfig(),
+    training=TrainConfig(),
+    pre_training=TrainConfig(),
+    fine_tuning=TrainConfig(),
+)
+"""The paper's network and recipe at full size, on your own folder of class folders."""
+
+PRESETS: dict[PresetName, Preset] = {"demo": DEMO, "tiny": TINY, "folder": FOLDER}
+
+
+def load_preset(name: PresetName, source: Path | None, **changes: dict[str, Any]) -> Preset:
+    """Return a preset reading from `source`, with single values of its parts changed: `training={"epochs": 3}`.
+
+    Values that are None are left as the preset has them.
+    """
+    chosen = PRESETS[name]
+    if source is not None:
+        places = {part: {"path": source} for part in ("target", "superset") if getattr(chosen, part) is not None}
+        changes = {**places, **changes}
+    values = chosen.model_dump()
+    for part, change in changes.items():
+        if values[part] is not None:
+            values[part] |= {name: value for name, value in change.items() if value is not None}
+    return Preset.model_validate(values)

@@ -1,0 +1,125 @@
+"""Images to Table 2: `python -m flows.reproduce --help`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.command_line import run
+from flows.presets import Preset, PresetName, load_preset
+from flows.shard import prepare
+from flows.train import plan_training
+from model.training.config import TrainConfig
+from tasks.artifacts import Artifact
+from tasks.compute import choose_compute
+from tasks.predict import predict_split
+from tasks.shard import dataset_name
+from tasks.tabulate import RowPlan, Scope, TableRecord, write_error_rates
+from tasks.train import Training, TrainingSet, Weights, train_networks
+from tasks.workers.jobs import Views
+from tasks.workspace import DEFAULT_WORKSPACE, locked
+
+VIEWS: Views = 10
+"""[K12 §4.1]"""
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@flow(flow_run_name="reproduce {preset}")
+def reproduce(
+    preset: PresetName = "demo",
+    source: Path | None = None,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    epochs: Positive | None = None,
+    pretrain_epochs: Positive | None = None,
+    finetune_epochs: Positive | None = None,
+    num_networks: Positive | None = None,
+    num_pretrained: Annotated[int, Field(ge=0)] | None = None,
+    device: str = "auto",
+    workspace: Path = DEFAULT_WORKSPACE,
+) -> TableRecord:
+    """Make Table 2 of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
+
+    Args:
+        preset: Which experiment: demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
+        source: Folder or archive that holds the images; synthetic ones need none.
+        seed: Of the first network; the others count up from it.
+        epochs: Of the networks trained from the start, instead of the preset's.
+        pretrain_epochs: On the superset, instead of the preset's.
+        finetune_epochs: On the target after that, instead of the preset's.
+        num_networks: How many are trained from the start, instead of the preset's five.
+        num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
+        device: auto, cpu, cuda, or two such as cuda:0,cuda:1 for one tower on each.
+        workspace: Folder for everything that is made.
+    """
+    plan = load_preset(
+        preset,
+        source,
+        training={"epochs": epochs},
+        pre_training={"epochs": pretrain_epochs},
+        fine_tuning={"epochs": finetune_epochs},
+    )
+    plan = plan.with_networks(num_networks, num_pretrained)
+    compute = choose_compute(device, plan.threads_per_network)
+    with locked(workspace) as workspace:
+        target = prepare(plan.target, plan.shards, workspace)
+        superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
+        begun = [*_from_scratch(plan, preset, seed, target), *_pre_trainings(plan, preset, seed, superset)]
+        trained = train_networks(begun, f"{len(begun)} networks", compute, workspace)
+        plain, pre_trained = trained[: plan.num_networks], trained[plan.num_networks :]
+        tunings = _fine_tunings(plan, preset, seed, target, pre_trained)
+        starred = train_networks(tunings, f"{len(tunings)} from pre-trained weights", compute, workspace) if tunings else []
+        networks = [*plain, *starred]
+        predictions = predict_split(networks, target.val, "val", VIEWS, compute, workspace)
+        rows = _rows(len(plain), len(starred), seed)
+        return write_error_rates(rows, predictions, networks, _scope(plan, preset, target.val), workspace)
+
+
+def _from_scratch(plan: Preset, preset: str, seed: int, target: TrainingSet) -> list[Training]:
+    seeds = range(seed, seed + plan.num_networks)
+    return [plan_training(f"{preset}-cnn-{n}", plan.network, _seeded(plan.training, n), target) for n in seeds]
+
+
+def _pre_trainings(plan: Preset, preset: str, seed: int, superset: TrainingSet | None) -> list[Training]:
+    """The starred networks have a sixth convolutional layer. [K12 §6]"""
+    if superset is None:
+        return []
+    network = plan.network.model_copy(update={"sixth_conv": True})
+    seeds = range(seed, seed + plan.num_pretrained)
+    return [plan_training(f"{preset}-pre-trained-{n}", network, _seeded(plan.pre_training, n), superset) for n in seeds]
+
+
+def _fine_tunings(plan: Preset, preset: str, seed: int, target: TrainingSet, initial: list[Weights]) -> list[Training]:
+    network = plan.network.model_copy(update={"sixth_conv": True})
+    return [
+        plan_training(f"{preset}-fine-tuned-{n}", network, _seeded(plan.fine_tuning, n), target, weights)
+        for n, weights in enumerate(initial, start=seed)
+    ]
+
+
+def _rows(num_plain: int, num_starred: int, seed: int) -> list[RowPlan]:
+    """Table 2 in the paper's order, then every network alone."""
+    plain, everyone = tuple(range(num_plain)), tuple(range(num_plain + num_starred))
+    table = [("1 CNN", plain[:1]), (f"{num_plain} CNNs", plain)]
+    if num_starred:
+        table += [("1 CNN*", everyone[num_plain : num_plain + 1]), (f"{len(everyone)} CNNs*", everyone)]
+    alone = [(f"CNN, seed {seed + n}", (n,)) for n in plain]
+    alone += [(f"CNN*, seed {seed + n}", (num_plain + n,)) for n in range(num_starred)]
+    return [
+        *(RowPlan(table="table2", model=model, members=members) for model, members in dict(table).items()),
+        *(RowPlan(table="members", model=model, members=members) for model, members in alone),
+    ]
+
+
+def _scope(plan: Preset, preset: str, shards: Artifact) -> Scope:
+    name = dataset_name(shards)
+    return Scope(dataset=name, split="val", views=VIEWS, shards=shards.digest, recipe=preset, config=plan.digest)
+
+
+def _seeded(config: TrainConfig, seed: int) -> TrainConfig:
+    return config.model_copy(update={"seed": seed})
+
+
+if __name__ == "__main__":
+    run(reproduce)

@@ -1,0 +1,151 @@
+"""The network of [K12 §3.5]: two towers that meet at conv3, fc6, fc7 and fc8.
+
+Small pieces first, the network last. A layer holds its towers' halves as `a` and `b`, so one set of parameter names serves both
+towers on one device and one tower on each of two.
+"""
+
+from collections.abc import Callable
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network.config import NetworkConfig
+from model.network.response_norm import local_response_norm
+
+Halves = tuple[Tensor, Tensor]
+"""What tower a and tower b computed, each on its tower's device."""
+
+INITIAL = {
+    "conv1": (0.01, 0.0, 3 * 11 * 11),
+    "conv2": (0.01, 1.0, 48 * 5 * 5),
+    "conv3": (0.03, 0.0, 256 * 3 * 3),
+    "conv4": (0.03, 1.0, 192 * 3 * 3),
+    "conv5": (0.03, 1.0, 192 * 3 * 3),
+    "conv6": (0.03, 1.0, 256 * 3 * 3),
+    "fc6": (0.01, 1.0, 256 * 6 * 6),
+    "fc7": (0.01, 1.0, 4096),
+    "fc8": (0.01, 0.0, 4096),
+}
+"""Standard deviation of the weights, bias, and inputs of one unit at full size. [CHM layers-145]
+
+[K12 §5] has .01 in conv3 to conv5 too, with which the loss is known to stay flat.
+"""
+
+
+class TwoTowers(nn.Module):
+    """One layer of both towers: each half reads its own tower, or where the towers meet, both."""
+
+    def __init__(self, half: Callable[[], nn.Module], meet: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.meet = half(), half(), meet
+
+    def forward(self, halves: Halves) -> Halves:
+        if not self.meet:
+            return self.a(halves[0]), self.b(halves[1])
+        both = torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1)
+        return self.a(both), self.b(both.to(halves[1].device))
+
+
+class AlexNet(nn.Module):
+    """Logits of `config.num_classes` classes from mean-subtracted images (N, 3, crop, crop)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        k = config.scaled
+        self.conv1 = TwoTowers(lambda: nn.Conv2d(3, k(48), 11, stride=4))
+        self.conv2 = TwoTowers(lambda: nn.Conv2d(k(48), k(128), 5, padding=2))
+        self.conv3 = TwoTowers(lambda: nn.Conv2d(2 * k(128), k(192), 3, padding=1), meet=True)
+        self.conv4 = TwoTowers(lambda: nn.Conv2d(k(192), k(192), 3, padding=1))
+        self.conv5 = TwoTowers(lambda: nn.Conv2d(k(192), k(128), 3, padding=1))
+        if config.sixth_conv:
+            self.conv6 = TwoTowers(lambda: nn.Conv2d(2 * k(128), k(128), 3, padding=1), meet=True)
+        self.fc6 = TwoTowers(lambda: nn.Linear(2 * k(128) * config.pooled**2, k(2048)), meet=True)
+        self.fc7 = TwoTowers(lambda: nn.Linear(2 * k(2048), k(2048)), meet=True)
+        self.fc8 = nn.Linear(2 * k(2048), config.num_classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, num_classes), on tower a's device."""
+        halves = self._drop_half(self._last_hidden(images))
+        return self.fc8(torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1))  # type: ignore[no-any-return]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the last hidden layer (N, 4096 · width) after ReLU, before dropout, on tower a's device. [K12 §6.1]"""
+        a, b = self._last_hidden(images)
+        return torch.cat((a, b.to(a.device)), dim=1)
+
+    def place(self, device_a: torch.device, device_b: torch.device) -> "AlexNet":
+        """Put each tower on its device, the last layer with tower a; return the network."""
+        for layer in self.children():
+            if isinstance(layer, TwoTowers):
+                layer.a.to(device_a)
+                layer.b.to(device_b)
+            else:
+                layer.to(device_a)
+        return self
+
+    def initialise(self, seed: int) -> "AlexNet":
+        """Draw all weights anew from `seed`; return the network.
+
+        (ours) In a smaller network a unit has fewer inputs; the deviation grows with the square root of how many fewer, so
+        that the activations start at the scale they have at full size.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, layer in self.named_children():
+            for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
+                _draw(half, *INITIAL[name], generator)
+        return self
+
+    def _last_hidden(self, images: Tensor) -> Halves:
+        """fc7 after ReLU."""
+        x = F.pad(images, (0, 3, 0, 3))  # conv1's last window runs 3 px past the edge: 55 × 55 from 224 [CHM layers-145]
+        x = x.contiguous(memory_format=torch.channels_last)
+        halves = x.to(_device(self.conv1.a)), x.to(_device(self.conv1.b))
+        halves = _pool(self._normalise(_relu(self.conv1(halves))))  # (N, 48, 27, 27) a tower
+        halves = _pool(self._normalise(_relu(self.conv2(halves))))  # (N, 128, 13, 13)
+        halves = _relu(self.conv3(halves))  # (N, 192, 13, 13)
+        halves = _relu(self.conv4(halves))  # (N, 192, 13, 13)
+        halves = _pool(_relu(self.conv5(halves)))  # (N, 128, 6, 6)
+        if self.config.sixth_conv:
+            halves = _relu(self.conv6(halves))  # (N, 128, 6, 6)
+        halves = halves[0].flatten(1), halves[1].flatten(1)  # (N, 4608)
+        halves = self._drop_half(_relu(self.fc6(halves)))  # (N, 2048)
+        return _relu(self.fc7(halves))  # (N, 2048)
+
+    def _normalise(self, halves: Halves) -> Halves:
+        size, alpha, k = self.config.lrn_size, self.config.lrn_alpha, self.config.lrn_k
+        a, b = (local_response_norm(half, size, alpha, k) for half in halves)
+        return a, b
+
+    def _drop_half(self, halves: Halves) -> Halves:
+        """Zero outputs at random in training, shrink them all at test. [K12 §4.2]
+
+        torch scales up in training instead; the factor undoes that, so that weights keep the paper's size.
+        """
+        keep = 1 - self.config.dropout
+        a, b = (F.dropout(half, self.config.dropout, self.training) * keep for half in halves)
+        return a, b
+
+
+def _relu(halves: Halves) -> Halves:
+    return F.relu(halves[0], inplace=True), F.relu(halves[1], inplace=True)
+
+
+def _pool(halves: Halves) -> Halves:
+    """Overlapping: 3 × 3 windows, 2 apart. [K12 §3.4]"""
+    return F.max_pool2d(halves[0], 3, 2), F.max_pool2d(halves[1], 3, 2)
+
+
+def _device(layer: nn.Module) -> torch.device:
+    return next(layer.parameters()).device
+
+
+def _draw(layer: nn.Module, std: float, bias: float, full_inputs: int, generator: torch.Generator) -> None:
+    weight, offset = layer.get_parameter("weight"), layer.get_parameter("bias")
+    scaled = std * sqrt(full_inputs / weight[0].numel())
+    with torch.no_grad():
+        weight.copy_(torch.empty(weight.shape).normal_(0, scaled, generator=generator))
+        offset.fill_(bias)

@@ -1,0 +1,54 @@
+"""What the network looks like: every size and constant, declared once with its source."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+STORED_SIZE = 256
+"""[K12 §2] Images are stored at 256 × 256 and cropped to 224 × 224."""
+
+
+class NetworkConfig(BaseModel):
+    """The two-tower AlexNet, at full size unless `width` or `crop` says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    num_classes: int = Field(1000, gt=1)
+    """[K12 §3.5]"""
+
+    crop: int = Field(224, ge=64)
+    """[K12 §4.1] Side of the input in pixels. Below 64 nothing is left after the third pooling layer."""
+
+    width: float = Field(1.0, gt=0, le=1)
+    """[K12 §3.5] at 1. (ours) Share of each layer's kernels that is kept in a smaller network of the same topology."""
+
+    sixth_conv: bool = False
+    """[K12 §6] A sixth convolutional layer over the last pooling layer: the starred rows."""
+
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """[K12 §4.2]"""
+
+    lrn_size: int = Field(5, gt=0)
+    """[K12 §3.3] n, the neighbouring kernels summed over."""
+
+    lrn_alpha: float = Field(1e-4, ge=0)
+    """[K12 §3.3] α, on the sum; the 2012 code divides it by n."""
+
+    lrn_k: float = Field(2.0, gt=0)
+    """[K12 §3.3]"""
+
+    @model_validator(mode="after")
+    def _every_layer_keeps_a_kernel(self) -> "NetworkConfig":
+        if self.scaled(48) < 2:
+            raise ValueError(f"width {self.width} leaves fewer than two of conv1's 48 kernels a tower; use 1/24 or more")
+        return self
+
+    def scaled(self, kernels: int) -> int:
+        """How many of a layer's full-size kernels a tower keeps at this width."""
+        return round(kernels * self.width)
+
+    @property
+    def pooled(self) -> int:
+        """Side of the last pooling layer's map: 6 at full size."""
+        side = (self.crop + 3 - 11) // 4 + 1  # conv1: 55
+        for _ in range(3):
+            side = (side - 3) // 2 + 1  # the three pooling layers: 27, 13, 6
+        return side

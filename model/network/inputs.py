@@ -1,0 +1,43 @@
+"""From the loader's bytes to what the network reads: the mean subtracted, in training colour noise added, on the device.
+
+Called by `model.training.loop` and `model.evaluation.predict` with the batches that the loaders yield.
+"""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+Triple = tuple[float, float, float]
+
+
+class Colours(BaseModel):
+    """RGB statistics over every pixel of a training set, in 0…255. They travel with the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    mean: Triple
+    """[K12 §2] Of each channel; subtracted from every pixel."""
+    deviations: Triple
+    """[K12 §4.1] Standard deviation along each principal component: the root of the covariance's eigenvalue."""
+    components: tuple[Triple, Triple, Triple]
+    """[K12 §4.1] The unit eigenvector of each deviation."""
+    num_images: int = Field(gt=0)
+    """(ours) How many images were measured."""
+
+
+def subtract_mean(images: Tensor, colours: Colours) -> Tensor:
+    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory, with zero mean. [K12 §2]"""
+    mean = torch.tensor(colours.mean, dtype=torch.float32, device=images.device)
+    return (images.to(torch.float32) - mean).permute(0, 3, 1, 2)
+
+
+def add_colour_noise(images: Tensor, colours: Colours, scale: float) -> Tensor:
+    """Shift each image (N, 3, H, W) along the training set's colour components, drawn from N(0, scale) · eigenvalue. [K12 §4.1]
+
+    The paper multiplies the eigenvalue, not its root, of pixels in 0…1: in 0…255 that is deviation² ÷ 255.
+    """
+    components = torch.tensor(colours.components, dtype=torch.float32, device=images.device)  # (3 components, 3 colours)
+    deviations = torch.tensor(colours.deviations, dtype=torch.float32, device=images.device)
+    eigenvalues = deviations.square() / 255
+    draws = torch.randn(len(images), 3, device=images.device) * scale
+    return images + ((draws * eigenvalues) @ components)[:, :, None, None]

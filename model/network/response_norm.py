@@ -1,0 +1,77 @@
+"""Local response normalisation, the layer that dominates the textbook network's time on a CPU.
+
+Called by `model.network.alexnet`, once a tower, so that the window never crosses from one tower's channels to the other's.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+# One chunk's squares, sums and scales stay in a core's cache: 200,000 floats are 0.8 MB.
+CHUNK_ELEMENTS = 200_000
+
+
+def local_response_norm(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    """Return x / (k + alpha · Σ x²)^¾, the sum running over `size` neighbouring channels. [K12 §3.3]
+
+    x is (N, C, H, W), fastest in channels-last. `alpha` multiplies the sum as in the paper; torch's `LocalResponseNorm` divides
+    it by `size` first. The exponent is the paper's ¾, fixed: two square roots stand in for a power function.
+    """
+    return cast(Tensor, _ResponseNorm.apply(x, size, alpha, k))
+
+
+class _ResponseNorm(torch.autograd.Function):
+    """In channels-last memory an activation is a matrix of pixels by channels, and the window a banded matrix.
+
+    With d = k + alpha · x² B the output is y = x · d^-¾ and, B being symmetric,
+    dx = g · d^-¾ − 2 · ¾ · alpha · x · ((g · x · d^-1¾) B).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+        pixels = _as_pixels(x)  # (N·H·W, C)
+        channel = torch.arange(x.shape[1], device=x.device)
+        band = ((channel[:, None] - channel[None, :]).abs() <= size // 2).to(x.dtype)  # (C, C)
+        offset = torch.full((1,), k, dtype=x.dtype, device=x.device).expand(x.shape[1])
+        denominator, y = torch.empty_like(pixels), torch.empty_like(pixels)
+        for chunk_x, chunk_d, chunk_y in zip(_chunks(pixels), _chunks(denominator), _chunks(y), strict=True):
+            scratch = chunk_x * chunk_x
+            torch.addmm(offset, scratch, band, alpha=alpha, out=chunk_d)
+            torch.rsqrt(chunk_d, out=scratch)  # d^-½
+            torch.sqrt(scratch, out=chunk_y)  # d^-¼
+            chunk_y.mul_(scratch).mul_(chunk_x)
+        ctx.save_for_backward(x, denominator, band)
+        ctx.alpha = alpha
+        return _as_image(y, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        x, denominator, band = ctx.saved_tensors
+        pixels, grad_pixels = _as_pixels(x), _as_pixels(grad_outputs[0])
+        dx = torch.empty_like(pixels)
+        chunks = (_chunks(pixels), _chunks(grad_pixels), _chunks(denominator), _chunks(dx))
+        for chunk_x, chunk_g, chunk_d, chunk_dx in zip(*chunks, strict=True):
+            scratch = torch.rsqrt(chunk_d)
+            scale = torch.sqrt(scratch).mul_(scratch)  # d^-¾
+            inner = (chunk_g * chunk_x).mul_(scale).div_(chunk_d)
+            torch.mm(inner, band, out=scratch)
+            torch.mul(chunk_g, scale, out=chunk_dx)
+            chunk_dx.addcmul_(scratch, chunk_x, value=-1.5 * ctx.alpha)
+        return _as_image(dx, x), None, None, None
+
+
+def _as_pixels(x: Tensor) -> Tensor:
+    """View (N, C, H, W) as (N·H·W, C), copying only where the memory is not channels-last."""
+    return x.permute(0, 2, 3, 1).contiguous().view(-1, x.shape[1])
+
+
+def _as_image(pixels: Tensor, like: Tensor) -> Tensor:
+    num, channels, height, width = like.shape
+    return pixels.view(num, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _chunks(pixels: Tensor) -> tuple[Tensor, ...]:
+    if pixels.is_cuda:
+        return (pixels,)
+    return pixels.split(max(1, CHUNK_ELEMENTS // pixels.shape[1]))

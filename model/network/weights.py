@@ -1,0 +1,68 @@
+"""A network on disk: one safetensors file that says how to build the network and how to feed it. Loading it runs no code."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from model.network.alexnet import AlexNet
+from model.network.config import NetworkConfig
+from model.network.inputs import Colours
+
+METADATA_KEY = "alexnet"
+
+
+class WeightsInfo(BaseModel):
+    """All that the parameters alone do not say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: NetworkConfig
+    colours: Colours
+    wnids: list[str]
+    """The class of each output."""
+
+
+def save_weights(network: AlexNet, info: WeightsInfo, path: Path) -> None:
+    """Write the parameters, on whichever devices they are, and what belongs to them."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, path, metadata={METADATA_KEY: info.model_dump_json()})
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """Return what belongs to the weights in `path`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a weights file of this project.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}; expected the weights.safetensors of a finished run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return WeightsInfo.model_validate(json.loads(file.metadata()[METADATA_KEY]))
+    except (SafetensorError, KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"{path} is not a weights file written by this project ({type(error).__name__}); train one first") from error
+
+
+def load_weights(path: Path) -> tuple[AlexNet, WeightsInfo]:
+    """Build the network of `path` with its parameters; raise as `read_info` does."""
+    info = read_info(path)
+    network = AlexNet(info.network)
+    network.load_state_dict(load_file(path))
+    return network, info
+
+
+def copy_all_but_last(source: AlexNet, target: AlexNet) -> None:
+    """Give `target` every layer of `source` except fc8, which stays as it was drawn. [K12 §6]
+
+    Raises:
+        ValueError: the networks differ in more than their classes.
+    """
+    same = source.config.model_copy(update={"num_classes": target.config.num_classes, "dropout": target.config.dropout})
+    if same != target.config:
+        raise ValueError(f"cannot fine-tune {target.config} from {source.config}: they must differ in their classes only")
+    kept = {name: value for name, value in source.state_dict().items() if not name.startswith("fc8.")}
+    target.load_state_dict(kept, strict=False)

@@ -1,0 +1,111 @@
+"""One step: find an artefact or have a worker make it, and let people watch. The shape that all heavy tasks share."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.logging import get_logger, get_run_logger
+from pydantic import BaseModel
+
+from tasks.artifacts import COUNTS, JOB, Artifact, Recipe, begin, find, publish, write_synced
+from tasks.launch import Job, launch
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An artefact, and the work that makes it where it is not there."""
+
+    name: str
+    """How people call it in the log."""
+    path: Path
+    recipe: Recipe
+    worker: str
+    """The module in `tasks.workers` that does the work."""
+    job: BaseModel
+    resumable: bool = False
+    """Whether the worker goes on from what a killed run left."""
+    sizes_only: bool = False
+    """Whether a found artefact is too large to be read again each time."""
+
+
+def make(steps: Sequence[Step], at_once: int = 1) -> list[Artifact]:
+    """Return the steps' artefacts in order, having made those that were not there.
+
+    Raises:
+        ValueError: a damaged artefact, or input that a worker refused.
+        tasks.launch.WorkerError: a worker crashed or was killed.
+    """
+    log = run_log()
+    missing = [step for step in steps if find(step.path, step.sizes_only) is None]
+    for step in steps:
+        if step not in missing:
+            log.info("%s: found %s", step.name, step.path)
+    jobs = [_begin(step) for step in missing]
+    watch = Watch([job.name for job in jobs], log)
+    by_name = {step.name: step for step in missing}
+    launch(jobs, at_once, watch, lambda job: _publish(by_name[job.name]))
+    return [_found(step) for step in steps]
+
+
+class Watch:
+    """Passes workers' lines to the log of the run; their leading per cents feed a progress artifact in the UI."""
+
+    def __init__(self, names: Sequence[str], log: Log) -> None:
+        self.log = log
+        self.percent = dict.fromkeys(names, 0)
+        self.artifact_id: UUID | None = None
+        if names and TaskRunContext.get() is not None:
+            self.artifact_id = cast(UUID, create_progress_artifact(0.0, description=", ".join(names)))
+
+    def __call__(self, name: str, line: str) -> None:
+        """Log a worker's line."""
+        self.log.info("%s", line if len(self.percent) == 1 else f"{name}: {line}")
+        found = re.match(r" *(\d{1,3})% ", line)
+        if found is None:
+            return
+        self.percent[name] = int(found[1])
+        if self.artifact_id is not None:
+            update_progress_artifact(self.artifact_id, sum(self.percent.values()) / len(self.percent))
+
+
+def run_log() -> Log:
+    """Return the logger of the Prefect run, or a plain one outside of runs."""
+    return get_run_logger() if TaskRunContext.get() is not None else get_logger("tasks")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def read_counts(partial: Path) -> dict[str, int]:
+    """Return the counts that a worker left beside its result."""
+    counts: dict[str, int] = json.loads((partial / COUNTS).read_text())
+    return counts
+
+
+def _begin(step: Step) -> Job:
+    partial = begin(step.path, keep=step.resumable)
+    write_synced(partial / JOB, step.job.model_dump_json(indent=2) + "\n")
+    return Job(step.worker, partial / JOB, step.name)
+
+
+def _publish(step: Step) -> None:
+    publish(step.path, step.recipe, read_counts(begin(step.path, keep=True)))
+
+
+def _found(step: Step) -> Artifact:
+    artifact = find(step.path, sizes_only=True)
+    if artifact is None:
+        raise RuntimeError(f"{step.name} ended without leaving {step.path}")
+    return artifact

@@ -1,0 +1,85 @@
+"""What each worker is told: the fields of its job file, and the names of the files it leaves beside it.
+
+Kept apart from the workers, so that the process that starts them need not load torch's devices or DALI.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from data_shards.datasets.dataset import Split
+from data_shards.datasets.source import Source
+from data_shards.writing import ShardConfig
+from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+
+COLOURS = "colours.json"
+WEIGHTS = "weights.safetensors"
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.parquet"
+PREDICTIONS = "predictions.parquet"
+
+Views = Literal[1, 10]
+
+
+class ShardJob(BaseModel):
+    """One split of one dataset, to shards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    split: Split
+    config: ShardConfig
+    unpack_dir: Path
+    num_workers: int
+
+
+class ColoursJob(BaseModel):
+    """A training set's shards, to its colours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: Path
+    num_threads: int
+
+
+class TrainJob(BaseModel):
+    """One network to be trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    network: NetworkConfig
+    training: TrainConfig
+    train_shards: Path
+    val_shards: Path
+    colours: Path
+    """The `colours.json` measured on the training shards."""
+    devices: tuple[str, ...] = ("cpu",)
+    """One device for the network, or two: one for each tower."""
+    num_threads: int = 1
+    """CPU threads, for decoding and, where there is no GPU, for the network."""
+    initial_weights: Path | None = None
+    """Weights to be fine-tuned: all layers but the last are copied."""
+
+
+class PredictTarget(BaseModel):
+    """One network, and the folder its predictions go to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: Path
+    output: Path
+
+
+class PredictJob(BaseModel):
+    """Some networks on one split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    targets: list[PredictTarget]
+    shards: Path
+    views: Views
+    batch_size: int
+    device: str
+    num_threads: int

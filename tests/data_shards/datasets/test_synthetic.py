@@ -1,0 +1,123 @@
+"""The drawn data set: the same images from the same seed, and no image in two places."""
+
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
+from multiprocessing import get_context
+
+import pytest
+import simplejpeg  # type: ignore[import-untyped]
+
+from data_shards.datasets.dataset import Sample, Split
+from data_shards.datasets.synthetic import CLASSES, HUES, PATTERNS, SHAPES, Synthetic
+
+TARGET = Synthetic(train_per_class=2, val_per_class=1)
+SUPERSET = Synthetic(train_per_class=2, val_per_class=1, num_classes=40)
+
+
+def drawn(dataset: Synthetic, samples: list[Sample]) -> dict[str, str]:
+    """Return each image's digest by its name."""
+    return {sample.name: sha256(dataset.read(sample)).hexdigest() for sample in samples}
+
+
+def everything(dataset: Synthetic) -> list[str]:
+    splits: tuple[Split, ...] = ("train", "val")
+    return [digest for split in splits for digest in drawn(dataset, dataset.samples(split)).values()]
+
+
+def test_the_same_sample_is_drawn_the_same_twice() -> None:
+    sample = TARGET.samples("train")[5]
+    assert TARGET.read(sample) == TARGET.read(sample)
+
+
+def test_the_order_of_reading_does_not_change_an_image() -> None:
+    samples = TARGET.samples("train")
+    assert drawn(TARGET, samples) == drawn(TARGET, samples[::-1])
+
+
+def test_another_process_draws_the_same_images() -> None:
+    samples = TARGET.samples("val")
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(drawn, TARGET, samples).result() == drawn(TARGET, samples)
+
+
+def test_a_pickled_copy_is_equal() -> None:
+    assert pickle.loads(pickle.dumps(SUPERSET)) == SUPERSET
+
+
+def test_no_image_is_drawn_twice_in_either_set_or_split() -> None:
+    digests = everything(TARGET) + everything(SUPERSET)
+    assert len(set(digests)) == len(digests) == 3 * 20 + 3 * 40
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Synthetic(train_per_class=2, val_per_class=1, seed=1),
+        Synthetic(train_per_class=2, val_per_class=1, side=96),
+    ],
+)
+def test_another_seed_or_side_draws_other_images_and_is_another_input(other: Synthetic) -> None:
+    assert not set(everything(TARGET)) & set(everything(other))
+    assert other.identity("val") != TARGET.identity("val")
+
+
+def test_more_images_a_class_leave_the_first_ones_as_they_were() -> None:
+    more = Synthetic(train_per_class=3, val_per_class=1)
+    assert drawn(TARGET, TARGET.samples("train")).items() <= drawn(more, more.samples("train")).items()
+
+
+def test_an_image_decodes_to_its_side() -> None:
+    for side in (64, 128):
+        dataset = Synthetic(train_per_class=1, val_per_class=1, side=side)
+        image = simplejpeg.decode_jpeg(dataset.read(dataset.samples("train")[0]))
+        assert image.shape == (side, side, 3)
+
+
+def test_every_word_of_the_table_can_be_drawn() -> None:
+    adjectives = {adjective for row in CLASSES.values() for adjective in row}
+    assert set(CLASSES) == set(SHAPES)
+    assert adjectives == set(PATTERNS) | set(HUES)
+
+
+@pytest.mark.parametrize(("dataset", "num_classes"), [(TARGET, 20), (SUPERSET, 40)])
+def test_classes_are_unique_and_in_wnid_order(dataset: Synthetic, num_classes: int) -> None:
+    classes = dataset.classes()
+    wnids = [image_class.wnid for image_class in classes]
+    assert len({image_class.words for image_class in classes}) == num_classes
+    assert wnids == sorted(set(wnids))
+    assert all(len(wnid) == 9 and wnid.startswith("n9") and wnid[1:].isdigit() for wnid in wnids)
+
+
+def test_the_superset_holds_every_target_class_at_another_index() -> None:
+    target, superset = TARGET.classes(), SUPERSET.classes()
+    assert set(target) < set(superset)
+    assert all(superset.index(image_class) != index for index, image_class in enumerate(target))
+
+
+def test_every_adjective_and_every_noun_is_shared_by_target_classes() -> None:
+    for position in (0, 1):
+        words = [image_class.words.split()[position] for image_class in TARGET.classes()]
+        assert all(words.count(word) > 1 for word in words)
+
+
+def test_samples_are_named_once_and_point_to_nothing_on_disk() -> None:
+    samples = TARGET.samples("train") + TARGET.samples("val")
+    assert samples[0] == Sample("train", "n90000001", "n90000001_train_00000.JPEG", "n90000001_train_00000.JPEG")
+    assert len({sample.name for sample in samples}) == len(samples) == 20 * (2 + 1)
+
+
+def test_target_and_superset_are_named_apart() -> None:
+    assert (TARGET.name, SUPERSET.name) == ("synthetic", "synthetic-40")
+
+
+def test_the_identity_tells_splits_and_sets_apart() -> None:
+    identities = [TARGET.identity("train"), TARGET.identity("val"), SUPERSET.identity("train"), SUPERSET.identity("val")]
+    assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
+
+
+@pytest.mark.parametrize("ask", [TARGET.samples, TARGET.identity])
+def test_the_test_split_is_refused_with_a_way_out(ask: object) -> None:
+    assert callable(ask)
+    with pytest.raises(ValueError, match="found split 'test' .* only train and val are drawn, so score on val"):
+        ask("test")
