@@ -50,14 +50,15 @@ class Preset(BaseModel):
 DEMO = Preset(
     target=Source(kind="synthetic", num_classes=20, train_per_class=100, val_per_class=50),
     superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
-    shards=ShardConfig(side=108),
-    network=NetworkConfig(crop=96, width=1 / 8),
-    training=TrainConfig(epochs=20, schedule="steps", drop_at=(0.6, 0.85), validate_every=5),
-    pre_training=TrainConfig(epochs=12, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
-    fine_tuning=TrainConfig(epochs=8, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    shards=ShardConfig(side=72),
+    network=NetworkConfig(crop=64, width=1 / 4),
+    training=TrainConfig(epochs=20, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=5),
+    pre_training=TrainConfig(epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    fine_tuning=TrainConfig(epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
     threads_per_network=1,
 )
-"""(ours) Synthetic images, a network an eighth as wide, everything in minutes on two cores."""
+"""(ours) Synthetic images and a network a quarter as wide; the rate is the largest of those tried at which so small a network
+learns steadily. Everything in minutes on two cores."""
 
 TINY = Preset(
     target=Source(kind="tiny-imagenet", num_classes=20),

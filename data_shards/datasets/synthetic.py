@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 

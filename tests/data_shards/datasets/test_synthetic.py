@@ -6,7 +6,7 @@ from hashlib import sha256
 from multiprocessing import get_context
 
 import pytest
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 
 from data_shards.datasets.dataset import Sample, Split
 from data_shards.datasets.synthetic import CLASSES, HUES, PATTERNS, SHAPES, Synthetic
