@@ -34,7 +34,9 @@ class ShardSet:
         """
         lists = [directory / "samples.parquet", directory / "classes.parquet"]
         if not all(path.is_file() for path in lists):
-            raise FileNotFoundError(f"{directory} is no shard set: it lacks samples.parquet or classes.parquet; make one with python -m flows.shard")
+            raise FileNotFoundError(
+                f"{directory} is no shard set: it lacks samples.parquet or classes.parquet; make one with python -m flows.shard"
+            )
         shards = cls(directory, pd.read_parquet(lists[0]), pd.read_parquet(lists[1]))
         shards._check_files()
         return shards
@@ -76,7 +78,9 @@ class ShardSet:
         for name, end in ends.items():
             for path in (self.directory / str(name), self.directory / index_name(str(name))):
                 if not path.is_file():
-                    raise FileNotFoundError(f"{path} is missing from its shard set; restore it, or delete {self.directory} to shard again")
+                    raise FileNotFoundError(
+                        f"{path} is missing from its shard set; restore it, or delete {self.directory} to shard again"
+                    )
             size = (self.directory / str(name)).stat().st_size
             if size < end:
                 raise ValueError(

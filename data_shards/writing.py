@@ -1,4 +1,4 @@
-"""Samples in, shards out: tars with their DALI indexes, `samples.parquet` and `classes.parquet`, identical bytes for identical inputs.
+"""Samples in, shards out: tars, their DALI indexes, and the lists over them; identical bytes for identical inputs.
 
 Called by `tasks.workers.shard`: `plan_shards` decides what goes where, `write_shard` writes one of them in any process and any
 order, `write_lists` closes the set.
@@ -150,13 +150,21 @@ def write_lists(dataset: Dataset, shards: list[WrittenShard], directory: Path) -
     samples = [sample for shard in shards for sample in shard.samples]
     bad_images = [bad for shard in shards for bad in shard.bad_images]
     pd.DataFrame(samples, columns=WrittenSample._fields).to_parquet(directory / "samples.parquet", index=False)
-    classes = pd.DataFrame([(index, *entry) for index, entry in enumerate(dataset.classes())], columns=["class_index", "wnid", "words"])
-    classes.insert(2, "ilsvrc_id", pd.array([None] * len(classes), dtype="Int32"))
+    classes = pd.DataFrame(
+        [(index, *entry) for index, entry in enumerate(dataset.classes())], columns=["class_index", "wnid", "words"]
+    )
+    classes["ilsvrc_id"] = pd.Series([None] * len(classes), dtype="Int32")
     classes.to_parquet(directory / "classes.parquet", index=False)
     if bad_images:
         pd.DataFrame(bad_images, columns=BadImage._fields).to_parquet(directory / "bad_images.parquet", index=False)
     mended = sum(sample.mended is not None for sample in samples)
-    return {"images": len(samples), "classes": len(classes), "shards": len(shards), "mended": mended, "bad_images": len(bad_images)}
+    return {
+        "images": len(samples),
+        "classes": len(classes),
+        "shards": len(shards),
+        "mended": mended,
+        "bad_images": len(bad_images),
+    }
 
 
 def index_name(shard: str) -> str:
@@ -191,7 +199,7 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     """Append a member whose header holds nothing of the day or the user; return where its data begin."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
-    offset: int = tar.offset + tarfile.BLOCKSIZE  # type: ignore[attr-defined]  # missing from the stub
+    offset: int = tar.offset + tarfile.BLOCKSIZE
     tar.addfile(member, io.BytesIO(data))
     return offset
 

@@ -1,4 +1,4 @@
-"""Whole experiments under one name: which images, which network, which recipe. The flows' parameters change single values of them."""
+"""Whole experiments under one name: images, network, recipe. The flows' parameters change single values of them."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +34,7 @@ class Preset(BaseModel):
     num_pretrained: int = Field(2, ge=0)
     """[K12 table 2] "7 CNNs*" averages two pre-trained networks with the five."""
     threads_per_network: int | None = None
-    """(ours) CPU threads; all processors where it is not given. One is fastest for small networks, several of them side by side."""
+    """(ours) CPU threads; all processors where not given. Small networks learn fastest side by side on one thread each."""
 
     def with_networks(self, num_networks: int | None, num_pretrained: int | None) -> "Preset":
         """Return the preset with other numbers of networks, where they are given."""
@@ -52,9 +52,15 @@ DEMO = Preset(
     superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
     shards=ShardConfig(side=72),
     network=NetworkConfig(crop=64, width=1 / 4),
-    training=TrainConfig(epochs=20, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=5),
-    pre_training=TrainConfig(epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
-    fine_tuning=TrainConfig(epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4),
+    training=TrainConfig(
+        epochs=20, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=5
+    ),
+    pre_training=TrainConfig(
+        epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4
+    ),
+    fine_tuning=TrainConfig(
+        epochs=12, batch_size=64, learning_rate=0.0075, schedule="steps", drop_at=(0.6, 0.85), validate_every=4
+    ),
     threads_per_network=1,
 )
 """(ours) Synthetic images and a network a quarter as wide; the rate is the largest of those tried at which so small a network

@@ -66,10 +66,10 @@ def reproduce(
         target = prepare(plan.target, plan.shards, workspace)
         superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
         begun = [*_from_scratch(plan, preset, seed, target), *_pre_trainings(plan, preset, seed, superset)]
-        trained = train_networks(begun, f"{len(begun)} networks", compute, workspace)
+        trained = train_networks(begun, compute, workspace)
         plain, pre_trained = trained[: plan.num_networks], trained[plan.num_networks :]
         tunings = _fine_tunings(plan, preset, seed, target, pre_trained)
-        starred = train_networks(tunings, f"{len(tunings)} from pre-trained weights", compute, workspace) if tunings else []
+        starred = train_networks(tunings, compute, workspace) if tunings else []
         networks = [*plain, *starred]
         predictions = predict_split(networks, target.val, "val", VIEWS, compute, workspace)
         rows = _rows(len(plain), len(starred), seed)

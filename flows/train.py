@@ -53,8 +53,10 @@ def train(
             training = plan_training(f"{preset}-cnn-{seed}", plan.network, plan.training, data)
         else:
             initial = open_weights(initial_weights)
-            training = plan_training(f"{preset}-fine-tuned-{seed}", read_info(initial.path).network, plan.fine_tuning, data, initial)
-        return train_networks([training], training.name, compute, workspace)[0]
+            training = plan_training(
+                f"{preset}-fine-tuned-{seed}", read_info(initial.path).network, plan.fine_tuning, data, initial
+            )
+        return train_networks([training], compute, workspace)[0]
 
 
 def plan_training(

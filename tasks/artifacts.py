@@ -111,7 +111,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
-        raise ValueError(f"{path} has no readable {MANIFEST}; it is not a finished artefact: delete it to make it again") from error
+        raise ValueError(
+            f"{path} has no readable {MANIFEST}; it is not a finished artefact: delete it to make it again"
+        ) from error
 
 
 def begin(path: Path, keep: bool = False) -> Path:

@@ -1,7 +1,7 @@
-"""Heavy work in guarded child processes: `python -m tasks.workers.NAME JOB.json`, its lines passed on, its end shared with ours.
+"""Heavy work in guarded child processes: `python -m tasks.workers.NAME JOB.json`, its lines passed on.
 
-A child belongs to the process group of the run and is killed by the kernel when the run's process dies, however it dies. Called from
-a flow's main thread only: the kernel ties a child to the thread that started it.
+A child belongs to the process group of the run and is killed by the kernel when the run's process dies, however it dies.
+Called from a flow's main thread only: the kernel ties a child to the thread that started it.
 """
 
 import os

@@ -9,7 +9,7 @@ from data_shards.datasets.source import Source
 from data_shards.writing import ShardConfig
 from tasks.artifacts import Artifact, location, recipe
 from tasks.steps import Step, make, processors
-from tasks.workers.jobs import COLOURS, ColoursJob, ShardJob
+from tasks.workers.jobs import ColoursJob, ShardJob
 
 
 @task(task_run_name="shard {source.kind} {split}")
@@ -17,7 +17,9 @@ def shard_split(source: Source, split: Split, config: ShardConfig, workspace: Pa
     """Write one split as shards, or find them: `shards/<dataset>/<split>/<digest>`."""
     unpack_dir = workspace / "sources"
     dataset = source.open(unpack_dir)
-    made_from = recipe({"dataset": dataset.identity(split)}, config, "data_shards.datasets", "data_shards.images", "data_shards.writing")
+    made_from = recipe(
+        {"dataset": dataset.identity(split)}, config, "data_shards.datasets", "data_shards.images", "data_shards.writing"
+    )
     job = ShardJob(source=source, split=split, config=config, unpack_dir=unpack_dir, num_workers=processors())
     path = location(workspace / "shards" / dataset.name / split, made_from)
     return make([Step(f"shards of {dataset.name} {split}", path, made_from, "shard", job, sizes_only=True)])[0]

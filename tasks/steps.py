@@ -65,7 +65,7 @@ class Watch:
         self.percent = dict.fromkeys(names, 0)
         self.artifact_id: UUID | None = None
         if names and TaskRunContext.get() is not None:
-            self.artifact_id = cast(UUID, create_progress_artifact(0.0, description=", ".join(names)))
+            self.artifact_id = cast("UUID", create_progress_artifact(0.0, description=", ".join(names)))
 
     def __call__(self, name: str, line: str) -> None:
         """Log a worker's line."""

@@ -71,7 +71,9 @@ def write_error_rates(
     paths = _write(rows, workspace / "tables")
     shown = [*_published(rows), *rows]
     if TaskRunContext.get() is not None:
-        create_table_artifact(as_cells(shown), key="error-rates", description=f"{scope.dataset} {scope.split}, {scope.views} views")
+        create_table_artifact(
+            as_cells(shown), key="error-rates", description=f"{scope.dataset} {scope.split}, {scope.views} views"
+        )
     return TableRecord(paths=paths, text=as_text(shown))
 
 
@@ -82,7 +84,9 @@ def _row(plan: RowPlan, members: Sequence[Predictions], networks: Sequence[Weigh
     scored = Scored(plan.model, scope.dataset, scope.split, scope.views, digests, predictions)
     run = TaskRunContext.get()
     run_id = None if run is None else str(run.task_run.flow_run_id)
-    return measured_row(plan.table, scored, Origin(scope.recipe, scope.shards, scope.config, code_version(), run_id, datetime.now(UTC)))
+    return measured_row(
+        plan.table, scored, Origin(scope.recipe, scope.shards, scope.config, code_version(), run_id, datetime.now(UTC))
+    )
 
 
 def _published(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from prefect import task
+from prefect.runtime import task_run
 from pydantic import BaseModel, ConfigDict
 
 from model.network.config import NetworkConfig
@@ -57,8 +58,12 @@ class Training(BaseModel):
     """The weights that are fine-tuned."""
 
 
-@task(task_run_name="train {title}")
-def train_networks(trainings: Sequence[Training], title: str, compute: Compute, workspace: Path) -> list[Weights]:
+def _run_name() -> str:
+    return f"train {len(task_run.parameters['trainings'])} networks"
+
+
+@task(task_run_name=_run_name)
+def train_networks(trainings: Sequence[Training], compute: Compute, workspace: Path) -> list[Weights]:
     """Train every network that is not there yet, going on with those that were begun: `runs/<name>/<digest>`."""
     runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
     return [open_weights(run.path / WEIGHTS) for run in runs]

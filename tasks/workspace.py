@@ -23,7 +23,9 @@ def locked(workspace: Path) -> Iterator[Path]:
         workspace.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise ValueError(f"another run is using the workspace {workspace}; wait for it to end, or give another --workspace") from error
+        raise ValueError(
+            f"another run is using the workspace {workspace}; wait for it to end, or give another --workspace"
+        ) from error
     except OSError as error:
         raise OSError(f"cannot write to the workspace {workspace} ({error.strerror}); give another --workspace") from error
     try:

@@ -31,7 +31,9 @@ class Tree:
             FileNotFoundError: the tree has no such file.
         """
         if name not in self.files:
-            raise FileNotFoundError(f"{name} is missing from {self.identity['source']}; the copy is incomplete or another dataset")
+            raise FileNotFoundError(
+                f"{name} is missing from {self.identity['source']}; the copy is incomplete or another dataset"
+            )
         path, offset, size = self.files[name]
         with open(path, "rb") as file:
             file.seek(offset or 0)
@@ -49,8 +51,7 @@ def open_tree(root: Path, unpack_dir: Path, marker: str) -> Tree:
         raise FileNotFoundError(f"no {root}; give the path of a folder or an archive that holds {marker}")
     if root.is_dir():
         files = {str(path.relative_to(root)): (str(path), None, None) for path in sorted(root.rglob("*")) if path.is_file()}
-        identity = {"source": str(root), "files": _digest_of_listing(root, files)}
-        return _below_marker(files, identity, marker, root)
+        return _below_marker(files, {"source": str(root), "files": _digest_of_listing(root, files)}, marker, root)
     stat = root.stat()
     identity = {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     tar = _plain_tar(root, unpack_dir)

@@ -26,7 +26,9 @@ class ImageFolder(Dataset):
         folder = self._split_folder("train")
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         if len(names) < 2:
-            raise ValueError(f"{folder} holds {len(names)} class folders; expected two or more, one a class, with its images in it")
+            raise ValueError(
+                f"{folder} holds {len(names)} class folders; expected two or more, one a class, with its images in it"
+            )
         return [ImageClass(name, name) for name in names]
 
     def samples(self, split: Split) -> list[Sample]:
@@ -54,7 +56,9 @@ class ImageFolder(Dataset):
     def _split_folder(self, split: Split) -> Path:
         folder = self.root / split
         if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val")
+            raise FileNotFoundError(
+                f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val"
+            )
         return folder
 
 

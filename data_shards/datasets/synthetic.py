@@ -81,6 +81,7 @@ class Synthetic(Dataset):
 
     @property
     def name(self) -> str:  # type: ignore[override]  # it follows from num_classes
+        """`synthetic`, or `synthetic-40` for the superset."""
         return "synthetic" if self.num_classes == 20 else f"synthetic-{self.num_classes}"
 
     def classes(self) -> list[ImageClass]:

@@ -61,7 +61,7 @@ class TinyImageNet(Dataset):
 
     @cached_property
     def _wnids(self) -> list[str]:
-        listed = sorted(set(line.strip() for line in self._lines("wnids.txt") if line.strip()))
+        listed = sorted({line.strip() for line in self._lines("wnids.txt") if line.strip()})
         present = {path.parts[1] for path in map(PurePosixPath, self._tree.files) if path.parts[0] == "train"}
         listed = [wnid for wnid in listed if wnid in present]  # a subset keeps the list of all 200
         wanted = self.num_classes or len(listed)

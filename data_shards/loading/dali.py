@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali import fn, types
+from nvidia.dali.pipeline import pipeline_def
 from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
@@ -61,7 +62,7 @@ class Loader:
         on_gpu = self.device.type == "cuda"
         return {
             "tars": [str(piece.tar) for piece in pieces],
-            "indexes": [str(piece.index) for piece in pieces],
+            "indexes": [str(piece.index_file) for piece in pieces],
             "on_gpu": on_gpu,
             "batch_size": self.batch_size,
             "num_threads": self.num_threads,
@@ -86,7 +87,8 @@ class _DrawSource:
 
     def __init__(self, draws: Draws, batch_size: int) -> None:
         # DALI fills the last batch up and prefetches beyond it; what it adds is cut off or never seen.
-        self.draws = Draws(*(np.resize(values, len(values) + batch_size) for values in draws))
+        padded = len(draws.mirror) + batch_size
+        self.draws = Draws(np.resize(draws.crop_x, padded), np.resize(draws.crop_y, padded), np.resize(draws.mirror, padded))
         self.batch_size = batch_size
         self.start = 0
 
@@ -97,15 +99,17 @@ class _DrawSource:
         return x, y, mirror
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(crop: int, draws: _DrawSource, tars: list[str], indexes: list[str], on_gpu: bool) -> tuple[Any, Any]:
     jpegs, digits = _read(tars, indexes)
-    crop_x, crop_y, mirror = fn.external_source(draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0)
+    crop_x, crop_y, mirror = fn.external_source(
+        draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0
+    )
     images = _crop(_decode(jpegs, on_gpu), crop, crop_x, crop_y, mirror)
     return images, digits
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _view_pipeline(
     crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], on_gpu: bool
 ) -> tuple[Any, Any]:
@@ -115,8 +119,13 @@ def _view_pipeline(
 
 
 def _read(tars: list[str], indexes: list[str]) -> Any:
-    jpegs, digits = fn.readers.webdataset(
-        paths=tars, index_paths=indexes, ext=["jpg", "cls"], missing_component_behavior="error", pad_last_batch=True, name="shards"
+    jpegs, digits = fn.readers.webdataset(  # type: ignore[misc]  # the stub returns one node or none
+        paths=tars,
+        index_paths=indexes,
+        ext=["jpg", "cls"],
+        missing_component_behavior="error",
+        pad_last_batch=True,
+        name="shards",
     )
     return jpegs, fn.pad(digits, fill_value=0)
 

@@ -21,7 +21,7 @@ class Piece(NamedTuple):
     """One tar with an index of some of its samples: a shard to DALI."""
 
     tar: Path
-    index: Path
+    index_file: Path
 
 
 class Draws(NamedTuple):
@@ -42,7 +42,7 @@ def write_epoch_order(shards: ShardSet, seed: int, epoch: int, directory: Path) 
     pieces = [(tar, lines) for tar, lines in zip(shards.tars, shards.index_lines, strict=True)]
     per_tar = max(1, MAX_PIECES // len(pieces))
     cut = [(tar, [lines[i] for i in part]) for tar, lines in pieces for part in _parts(random.permutation(len(lines)), per_tar)]
-    return [_write_piece(*cut[i], directory / f"{n:05d}.idx") for n, i in enumerate(random.permutation(len(cut)))]
+    return [_write_piece(cut[i], directory / f"{n:05d}.idx") for n, i in enumerate(random.permutation(len(cut)))]
 
 
 def stored_order(shards: ShardSet) -> list[Piece]:
@@ -67,6 +67,7 @@ def _parts(order: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
     return np.array_split(order, max(1, min(most, len(order) // 5)))
 
 
-def _write_piece(tar: Path, lines: list[str], index: Path) -> Piece:
-    index.write_text(f"{INDEX_VERSION} {len(lines)}\n" + "\n".join(lines) + "\n", encoding="ascii")
-    return Piece(tar, index)
+def _write_piece(piece: tuple[Path, list[str]], index_file: Path) -> Piece:
+    tar, lines = piece
+    index_file.write_text(f"{INDEX_VERSION} {len(lines)}\n" + "\n".join(lines) + "\n", encoding="ascii")
+    return Piece(tar, index_file)

@@ -22,10 +22,14 @@ def average(members: Sequence[Predictions]) -> Predictions:
     first = members[0]
     for member in members[1:]:
         if member.wnids != first.wnids:
-            raise ValueError(f"members with different classes: {len(first.wnids):,} and {len(member.wnids):,}, or another order")
+            raise ValueError(
+                f"members with different classes: {len(first.wnids):,} and {len(member.wnids):,}, or another order"
+            )
         if member.image_ids != first.image_ids or not torch.equal(member.class_indices, first.class_indices):
-            raise ValueError(f"members that saw different images: {len(first.image_ids):,} and {len(member.image_ids):,}, or another order")
-    chunks = zip(*(member.probs.split(IMAGES_PER_CHUNK) for member in members), strict=True)
+            raise ValueError(
+                f"members that saw different images: {len(first.image_ids):,} and {len(member.image_ids):,}, or another order"
+            )
+    chunks = zip(*(torch.split(member.probs, IMAGES_PER_CHUNK) for member in members), strict=True)
     probs = torch.cat([_mean(torch.stack(chunk)) for chunk in chunks])
     return Predictions(first.image_ids, first.class_indices, probs, first.wnids)
 

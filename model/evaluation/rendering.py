@@ -20,7 +20,8 @@ def as_text(rows: Sequence[Row]) -> str:
     left = {"model", "split", "source"}
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if name in left else cell.rjust(width) for name, cell, width in zip(COLUMNS, line, widths, strict=True)
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for name, cell, width in zip(COLUMNS, line, widths, strict=True)
         ).rstrip()
         for line in lines
     )

@@ -1,6 +1,6 @@
 """Counts in, the paper's tables out: measured rows and published ones in one schema.
 
-Called by `tasks.tabulate`. `error_rates` holds every row; `table1`, `table2` and `fall2009` are its selections in the paper's order.
+Called by `tasks.tabulate`. `error_rates` holds every row; `table1`, `table2` and `fall2009` are its selections.
 """
 
 from collections.abc import Sequence
@@ -116,7 +116,7 @@ def measured_row(table: str, scored: Scored, origin: Origin) -> dict[str, Any]:
 def published_rows() -> list[dict[str, Any]]:
     """Return the published numbers; where the paper's own files hold whole counts the rates are made from them."""
     frame = pd.read_csv(PUBLISHED_PATH)
-    return [_published_row(row) for row in frame.to_dict("records")]
+    return [_published_row({str(name): value for name, value in row.items()}) for row in frame.to_dict("records")]
 
 
 def error_rates(known: pa.Table | None, measured: Sequence[dict[str, Any]]) -> pa.Table:
@@ -144,11 +144,20 @@ def select(rates: pa.Table, table: str) -> pa.Table:
 
 
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["table"], row["model"], row["dataset"], row["split"], row["views"], row["shards"], row["config"], tuple(row["members"])
+    return (
+        row["table"],
+        row["model"],
+        row["dataset"],
+        row["split"],
+        row["views"],
+        row["shards"],
+        row["config"],
+        tuple(row["members"]),
+    )
 
 
 def _published_row(row: dict[str, Any]) -> dict[str, Any]:
-    values = {name: None if pd.isna(value) else value for name, value in row.items()}
+    values: dict[str, Any] = {name: None if pd.isna(value) else value for name, value in row.items()}
     for name in ("views", "num_images", "top1_wrong", "top5_wrong"):
         values[name] = None if values[name] is None else int(values[name])
     for rank in ("top1", "top5"):

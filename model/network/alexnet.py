@@ -42,6 +42,7 @@ class TwoTowers(nn.Module):
         self.a, self.b, self.meet = half(), half(), meet
 
     def forward(self, halves: Halves) -> Halves:
+        """Return what the layer computes in tower a and in tower b."""
         if not self.meet:
             return self.a(halves[0]), self.b(halves[1])
         both = torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1)

@@ -18,7 +18,7 @@ def local_response_norm(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     x is (N, C, H, W), fastest in channels-last. `alpha` multiplies the sum as in the paper; torch's `LocalResponseNorm` divides
     it by `size` first. The exponent is the paper's ¾, fixed: two square roots stand in for a power function.
     """
-    return cast(Tensor, _ResponseNorm.apply(x, size, alpha, k))
+    return cast("Tensor", _ResponseNorm.apply(x, size, alpha, k))  # type: ignore[no-untyped-call]  # torch declares no types
 
 
 class _ResponseNorm(torch.autograd.Function):
@@ -74,4 +74,4 @@ def _as_image(pixels: Tensor, like: Tensor) -> Tensor:
 def _chunks(pixels: Tensor) -> tuple[Tensor, ...]:
     if pixels.is_cuda:
         return (pixels,)
-    return pixels.split(max(1, CHUNK_ELEMENTS // pixels.shape[1]))
+    return torch.split(pixels, max(1, CHUNK_ELEMENTS // pixels.shape[1]))

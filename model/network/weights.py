@@ -44,7 +44,9 @@ def read_info(path: Path) -> WeightsInfo:
         with safe_open(path, framework="pt") as file:
             return WeightsInfo.model_validate(json.loads(file.metadata()[METADATA_KEY]))
     except (SafetensorError, KeyError, TypeError, ValidationError) as error:
-        raise ValueError(f"{path} is not a weights file written by this project ({type(error).__name__}); train one first") from error
+        raise ValueError(
+            f"{path} is not a weights file written by this project ({type(error).__name__}); train one first"
+        ) from error
 
 
 def load_weights(path: Path) -> tuple[AlexNet, WeightsInfo]:

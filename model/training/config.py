@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
     """[K12 §5]"""
 
     schedule: Literal["plateau", "steps"] = "plateau"
-    """[K12 §5] `plateau` divides the rate by ten when validation error stops improving; `steps` after set shares of the epochs."""
+    """[K12 §5] `plateau` divides the rate by ten when validation error stops improving, `steps` at set shares of the epochs."""
 
     num_drops: int = Field(3, ge=0)
     """[K12 §5] How often `plateau` divides the rate; where it would once more, training ends."""

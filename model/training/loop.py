@@ -1,6 +1,6 @@
 """Batches in, weights out: the loop over epochs, resumable after each, bit-identical on the CPU to one that never stopped.
 
-Called by `tasks.workers.train`. Whoever feeds it decides where images come from; it asks for iterables of (images, class indices).
+Called by `tasks.workers.train`, which decides where images come from; here they are iterables of (images, class indices).
 """
 
 import math
@@ -93,7 +93,7 @@ class Trainer:
         logits = self.network(inputs)
         loss = F.cross_entropy(logits, class_indices)
         sgd.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types
         sgd.step()
         return loss.item(), count_errors(logits.detach(), class_indices)
 
@@ -107,5 +107,10 @@ class Trainer:
         return counts
 
     def _diverged(self, loss: float, epoch: int, seen: int, rate: float) -> str:
-        saved = f"the last good checkpoint is {self.checkpoint_path}" if self.checkpoint_path.exists() else "there is no checkpoint yet"
-        return f"the loss became {loss} in epoch {epoch + 1} after {seen:,} images at learning rate {rate:g}; {saved}; lower the learning rate"
+        saved = (
+            f"the last good checkpoint is {self.checkpoint_path}"
+            if self.checkpoint_path.exists()
+            else "there is no checkpoint yet"
+        )
+        where = f"in epoch {epoch + 1} after {seen:,} images at learning rate {rate:g}"
+        return f"the loss became {loss} {where}; {saved}; lower the learning rate"

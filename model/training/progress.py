@@ -10,7 +10,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Prints lines such as ` 45%  epoch 9/20  loss 1.432  train 44.1 %  val 38.2 %  1,523 images/s  0:00:12 left`.
+    """Prints lines such as ` 45%  epoch 9/20  loss 1.432  1,523 images/s  0:00:12 left`.
 
     Errors are top-1. The leading per cent is of the whole run; the time left assumes that all epochs are run.
     """
@@ -39,8 +39,8 @@ class Progress:
             return
         val = f"  val {record.val.top1_error:.1%}" if record.val else ""
         waiting = f"  {record.wait_seconds / record.seconds:.0%} waiting for images"
-        text = f"epoch {record.epoch}/{self.num_epochs}  loss {record.loss:.3f}  top-1 error: train {record.train.top1_error:.1%}{val}"
-        self._line(record.epoch, text + waiting)
+        errors = f"top-1 error: train {record.train.top1_error:.1%}{val}"
+        self._line(record.epoch, f"epoch {record.epoch}/{self.num_epochs}  loss {record.loss:.3f}  {errors}{waiting}")
 
     def _line(self, done: float, text: str) -> None:
         now = perf_counter()

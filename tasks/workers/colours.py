@@ -11,7 +11,6 @@ from tasks.workers.guard import run_worker
 from tasks.workers.jobs import COLOURS, ColoursJob
 
 
-
 def main(job_path: Path) -> None:
     """Measure every pixel of every image."""
     job = ColoursJob.model_validate_json(job_path.read_bytes())

@@ -24,7 +24,7 @@ def run_worker(work: Callable[[Path], None]) -> None:
     die_with_parent()
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # our own children are guarded too
     if len(sys.argv) != 2:
-        print(f"error: expected one job file: python -m {sys.modules['__main__'].__spec__.name} JOB.json")
+        print(f"error: expected one job file: python -m {work.__module__} JOB.json")
         sys.exit(EXIT_BAD_INPUT)
     try:
         work(Path(sys.argv[1]))

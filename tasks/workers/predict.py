@@ -27,7 +27,9 @@ def main(job_path: Path) -> None:
     members = [_member(target.weights, shards, job.device) for target in job.targets]
     crops = {member.network.config.crop for member in members}
     if len(crops) > 1:
-        raise ValueError(f"networks that read crops of {sorted(crops)} px cannot share one pass; evaluate them one size at a time")
+        raise ValueError(
+            f"networks that read crops of {sorted(crops)} px cannot share one pass; evaluate them one size at a time"
+        )
     loader = Loader(shards, crops.pop(), job.batch_size, torch.device(job.device), job.num_threads)
     probs: list[list[torch.Tensor]] = [[] for _ in members]
     classes: list[torch.Tensor] = []
@@ -43,7 +45,9 @@ def main(job_path: Path) -> None:
     class_indices = torch.cat(classes)
     _check_order(class_indices, shards)
     for target, member_probs in zip(job.targets, probs, strict=True):
-        _write(target, job, shards, Predictions(list(shards.samples["key"]), class_indices, torch.cat(member_probs), shards.wnids))
+        _write(
+            target, job, shards, Predictions(list(shards.samples["key"]), class_indices, torch.cat(member_probs), shards.wnids)
+        )
 
 
 def _say(done: int, total: int, seconds: float) -> None:
@@ -54,7 +58,9 @@ def _say(done: int, total: int, seconds: float) -> None:
 def _member(weights: Path, shards: ShardSet, device: str) -> Member:
     network, info = load_weights(weights)
     if info.wnids != shards.wnids:
-        raise ValueError(f"{weights} knows {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, or other ones")
+        raise ValueError(
+            f"{weights} knows {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, or other ones"
+        )
     if network.config.crop > shards.side:
         raise ValueError(f"{weights} reads crops of {network.config.crop} px; {shards.directory} stores {shards.side} px")
     return Member(network.place(torch.device(device), torch.device(device)), info.colours)
@@ -63,7 +69,9 @@ def _member(weights: Path, shards: ShardSet, device: str) -> Member:
 def _check_order(class_indices: torch.Tensor, shards: ShardSet) -> None:
     """The labels that came with the pixels must be those of the list that names the images."""
     if class_indices.tolist() != shards.class_indices.tolist():
-        raise ValueError(f"the labels in the tars of {shards.directory} differ from its samples.parquet; delete it to shard again")
+        raise ValueError(
+            f"the labels in the tars of {shards.directory} differ from its samples.parquet; delete it to shard again"
+        )
 
 
 def _write(target: PredictTarget, job: PredictJob, shards: ShardSet, predictions: Predictions) -> None:

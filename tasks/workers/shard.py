@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import cv2
+
 from data_shards.writing import WrittenShard, plan_shards, write_lists, write_shard
 from tasks.artifacts import COUNTS, write_synced
 from tasks.workers.guard import die_with_parent, run_worker
@@ -46,7 +47,8 @@ def _watched(shards: Iterator[WrittenShard], num_images: int) -> Iterator[Writte
         now = perf_counter()
         if now - last_line >= SECONDS_BETWEEN_LINES or done == num_images:
             rate = done / (now - start)
-            print(f"{done / num_images:4.0%}  {done:,} of {num_images:,} images  {rate:,.0f} images/s  {(num_images - done) / rate:.0f} s left")
+            left = (num_images - done) / rate
+            print(f"{done / num_images:4.0%}  {done:,} of {num_images:,} images  {rate:,.0f} images/s  {left:.0f} s left")
             last_line = now
 
 

@@ -1,7 +1,7 @@
 """Shards to weights: `python -m tasks.workers.train JOB.json`. Needs torch and DALI but not Prefect.
 
-`JOB.json` holds the fields of `tasks.workers.jobs.TrainJob`; every finished run keeps its own. What is made goes beside the job file, and a run that was
-killed goes on from `checkpoint.pt` there.
+`JOB.json` holds the fields of `tasks.workers.jobs.TrainJob`; every finished run keeps its own. What is made goes beside the
+job file, and a run that was killed goes on from `checkpoint.pt` there.
 """
 
 import json
@@ -45,11 +45,17 @@ def main(job_path: Path) -> None:
 def _check(job: TrainJob, train: ShardSet, val: ShardSet) -> None:
     """Refuse shards that do not fit each other or the network."""
     if train.wnids != val.wnids:
-        raise ValueError(f"{job.train_shards} has {len(train.wnids):,} classes and {job.val_shards} has {len(val.wnids):,}, or others")
+        raise ValueError(
+            f"{job.train_shards} has {len(train.wnids):,} classes and {job.val_shards} has {len(val.wnids):,}, or others"
+        )
     if job.network.num_classes != len(train.wnids):
-        raise ValueError(f"a network of {job.network.num_classes:,} classes cannot learn the {len(train.wnids):,} of {job.train_shards}")
+        raise ValueError(
+            f"a network of {job.network.num_classes:,} classes cannot learn the {len(train.wnids):,} of {job.train_shards}"
+        )
     if min(train.side, val.side) < job.network.crop:
-        raise ValueError(f"crops of {job.network.crop} px do not fit images of {train.side} px; shard with a larger side or crop less")
+        raise ValueError(
+            f"crops of {job.network.crop} px do not fit images of {train.side} px; shard with a larger side or crop less"
+        )
 
 
 def _network(job: TrainJob) -> AlexNet:
@@ -70,7 +76,11 @@ def _counts(records: list[EpochRecord]) -> dict[str, int]:
     last = records[-1]
     counts = {"epochs": len(records), "images_per_epoch": last.train.num_images}
     if last.val is not None:
-        counts |= {"val_images": last.val.num_images, "val_top1_wrong": last.val.top1_wrong, "val_top5_wrong": last.val.top5_wrong}
+        counts |= {
+            "val_images": last.val.num_images,
+            "val_top1_wrong": last.val.top1_wrong,
+            "val_top5_wrong": last.val.top5_wrong,
+        }
     return counts
 
 
