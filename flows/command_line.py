@@ -6,7 +6,7 @@ import sys
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from cyclopts import App
 from prefect import Flow
@@ -29,7 +29,10 @@ def run(flow: Flow[..., Any]) -> None:
         last_words.append(str(flow(**parameters)))
 
     options = signature(flow.fn).parameters.values()
-    call.__signature__ = Signature([option.replace(kind=Parameter.KEYWORD_ONLY) for option in options])  # type: ignore[attr-defined]
+    # Prefect checks limits such as gt=0 and says so in a sentence; the command line needs the bare types.
+    types = get_type_hints(flow.fn)
+    bare = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=types[option.name]) for option in options]
+    call.__signature__ = Signature(bare)  # type: ignore[attr-defined]
     app.default(call)
     quiet = _QuietAboutBadInput()
     for name in ("prefect.flow_runs", "prefect.task_runs"):

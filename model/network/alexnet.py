@@ -18,17 +18,17 @@ Halves = tuple[Tensor, Tensor]
 """What tower a and tower b computed, each on its tower's device."""
 
 INITIAL = {
-    "conv1": (0.01, 0.0, 3 * 11 * 11),
-    "conv2": (0.01, 1.0, 48 * 5 * 5),
-    "conv3": (0.03, 0.0, 256 * 3 * 3),
-    "conv4": (0.03, 1.0, 192 * 3 * 3),
-    "conv5": (0.03, 1.0, 192 * 3 * 3),
-    "conv6": (0.03, 1.0, 256 * 3 * 3),
-    "fc6": (0.01, 1.0, 256 * 6 * 6),
-    "fc7": (0.01, 1.0, 4096),
-    "fc8": (0.01, 0.0, 4096),
+    "conv1": (0.01, 0.0),
+    "conv2": (0.01, 1.0),
+    "conv3": (0.03, 0.0),
+    "conv4": (0.03, 1.0),
+    "conv5": (0.03, 1.0),
+    "conv6": (0.03, 1.0),
+    "fc6": (0.01, 1.0),
+    "fc7": (0.01, 1.0),
+    "fc8": (0.01, 0.0),
 }
-"""Standard deviation of the weights, bias, and inputs of one unit at full size. [CHM layers-145]
+"""Standard deviation of the weights and bias at full size. [CHM layers-145]
 
 [K12 §5] has .01 in conv3 to conv5 too, with which the loss is known to stay flat.
 """
@@ -95,9 +95,11 @@ class AlexNet(nn.Module):
         that the activations start at the scale they have at full size.
         """
         generator = torch.Generator().manual_seed(seed)
+        inputs, full_inputs = inputs_per_unit(self.config), inputs_per_unit(NetworkConfig())
         for name, layer in self.named_children():
+            std, bias = INITIAL[name]
             for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
-                _draw(half, *INITIAL[name], generator)
+                _draw(half, std * sqrt(full_inputs[name] / inputs[name]), bias, generator)
         return self
 
     def _last_hidden(self, images: Tensor) -> Halves:
@@ -144,9 +146,31 @@ def _device(layer: nn.Module) -> torch.device:
     return next(layer.parameters()).device
 
 
-def _draw(layer: nn.Module, std: float, bias: float, full_inputs: int, generator: torch.Generator) -> None:
+def inputs_per_unit(config: NetworkConfig) -> dict[str, float]:
+    """How many values a unit of each layer sums on average; at the edge of a map part of its window is padding."""
+    k = config.scaled
+    _, second, third, last = config.map_sides
+    return {
+        "conv1": 3 * 11 * 11,
+        "conv2": k(48) * _mean_taps(second, 5, 2),
+        "conv3": 2 * k(128) * _mean_taps(third, 3, 1),
+        "conv4": k(192) * _mean_taps(third, 3, 1),
+        "conv5": k(192) * _mean_taps(third, 3, 1),
+        "conv6": 2 * k(128) * _mean_taps(last, 3, 1),
+        "fc6": 2 * k(128) * last**2,
+        "fc7": 2 * k(2048),
+        "fc8": 2 * k(2048),
+    }
+
+
+def _mean_taps(side: int, kernel: int, padding: int) -> float:
+    """How many of a window's kernel² places lie on a square map, on average over the map."""
+    on_map = sum(0 <= place + tap - padding < side for place in range(side) for tap in range(kernel))
+    return (on_map / side) ** 2
+
+
+def _draw(layer: nn.Module, std: float, bias: float, generator: torch.Generator) -> None:
     weight, offset = layer.get_parameter("weight"), layer.get_parameter("bias")
-    scaled = std * sqrt(full_inputs / weight[0].numel())
     with torch.no_grad():
-        weight.copy_(torch.empty(weight.shape).normal_(0, scaled, generator=generator))
+        weight.copy_(torch.empty(weight.shape).normal_(0, std, generator=generator))
         offset.fill_(bias)

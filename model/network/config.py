@@ -46,9 +46,14 @@ class NetworkConfig(BaseModel):
         return round(kernels * self.width)
 
     @property
+    def map_sides(self) -> tuple[int, int, int, int]:
+        """Sides of the maps that conv1 makes and that the three pooling layers leave: 55, 27, 13, 6 at full size."""
+        sides = [(self.crop + 3 - 11) // 4 + 1]
+        for _ in range(3):
+            sides.append((sides[-1] - 3) // 2 + 1)
+        return sides[0], sides[1], sides[2], sides[3]
+
+    @property
     def pooled(self) -> int:
         """Side of the last pooling layer's map: 6 at full size."""
-        side = (self.crop + 3 - 11) // 4 + 1  # conv1: 55
-        for _ in range(3):
-            side = (side - 3) // 2 + 1  # the three pooling layers: 27, 13, 6
-        return side
+        return self.map_sides[3]

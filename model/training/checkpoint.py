@@ -36,5 +36,6 @@ def load_checkpoint(path: Path, network: AlexNet, sgd: torch.optim.SGD) -> list[
         network.load_state_dict(state["network"])
         sgd.load_state_dict(state["sgd"])
         return [record_from_dict(row) for row in state["records"]]
-    except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"the checkpoint {path} cannot be resumed ({error}); delete it to train from the start") from error
+    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        kind = type(error).__name__
+        raise ValueError(f"the checkpoint {path} cannot be resumed ({kind}); delete it to train from the start") from error

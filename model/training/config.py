@@ -29,7 +29,10 @@ class TrainConfig(BaseModel):
     """[K12 §5]"""
 
     schedule: Literal["plateau", "steps"] = "plateau"
-    """[K12 §5] `plateau` divides the rate by ten when validation error stops improving, `steps` at set shares of the epochs."""
+    """[K12 §5] `plateau` divides the rate when validation error stops improving, `steps` at set shares of the epochs."""
+
+    drop_factor: float = Field(10.0, gt=1)
+    """[K12 §5] What the rate is divided by."""
 
     num_drops: int = Field(3, ge=0)
     """[K12 §5] How often `plateau` divides the rate; where it would once more, training ends."""
@@ -38,7 +41,7 @@ class TrainConfig(BaseModel):
     """(ours) The paper divides the rate by eye; five flat epochs stand in for the eye."""
 
     drop_at: tuple[float, ...] = (25 / 91, 51 / 91, 79 / 91)
-    """[CHM 2012 logs] Shares of the epochs after which `steps` divides the rate by ten: 25, 51 and 79 of 91."""
+    """[CHM 2012 logs] Shares of the epochs after which `steps` divides the rate: 25, 51 and 79 of 91."""
 
     colour_noise: float = Field(0.1, ge=0)
     """[K12 §4.1] Standard deviation of the factors on the eigenvalues."""

@@ -13,12 +13,12 @@ def learning_rate(config: TrainConfig, epoch: int, val_errors: Sequence[float]) 
     if epoch >= config.epochs:
         return None
     if config.schedule == "steps":
-        drops = sum(epoch >= share * config.epochs for share in config.drop_at)
+        drops = sum(epoch >= round(share * config.epochs) for share in config.drop_at)
     else:
         drops = count_plateaus(val_errors, config.patience_epochs)
         if drops > config.num_drops:
             return None
-    return float(config.learning_rate * 10.0**-drops)
+    return float(config.learning_rate * config.drop_factor**-drops)
 
 
 def count_plateaus(errors: Sequence[float], patience: int) -> int:

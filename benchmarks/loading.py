@@ -1,0 +1,215 @@
+"""Our loader against the obvious one, webdataset and Pillow in torch's DataLoader: `python -m benchmarks.loading`.
+
+Both read the same 256 × 256 shards from the page cache and give batches of random 224 × 224 crops, mirrored at random. A rate
+counts from the arrival of an epoch's first batch to its end, so that no side pays for starting up; what starting costs is
+printed. Batches that a side has ready by then are its gain: up to two of ours, up to four of theirs.
+"""
+
+import argparse
+import io
+import random
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset as wds
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from benchmarks.record import COLOURS, ROOT, alternate, record
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.synthetic import Synthetic
+from data_shards.images import decode_jpeg
+from data_shards.loading.dali import Loader
+from data_shards.shard_set import ShardSet
+from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from model.network.inputs import subtract_mean
+
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "imagenet-samples-500.tar"
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+WORKERS = 2
+"""Threads on our side, processes on theirs."""
+BATCH = 128
+CROP = 224
+SIDE = 256
+
+
+@dataclass(frozen=True)
+class Photographs(Dataset):
+    """The images of a tar or a folder, repeated under other names until there are `num_images` of them."""
+
+    source: Path
+    num_images: int
+    name = "photographs"
+
+    def classes(self) -> list[ImageClass]:
+        """Return two classes: what is shown does not matter here."""
+        return [ImageClass("n00000000", "even"), ImageClass("n00000001", "odd")]
+
+    def samples(self, split: Split) -> list[Sample]:
+        """Return the samples, one round of the images after the other."""
+        found = _in_folder(self.source) if self.source.is_dir() else _in_tar(self.source)
+        if not found:
+            raise ValueError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
+        repeated = (found[i % len(found)] for i in range(self.num_images))
+        return [Sample(split, f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated)]
+
+    def identity(self, split: Split) -> dict[str, Any]:
+        """Return the source and the number."""
+        return {"source": str(self.source), "num_images": self.num_images, "split": split}
+
+
+def _in_tar(path: Path) -> list[tuple[str, int, int]]:
+    with tarfile.open(path) as tar:
+        return [(str(path), m.offset_data, m.size) for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+
+
+def _in_folder(path: Path) -> list[tuple[str, None, None]]:
+    return [(str(file), None, None) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+
+
+def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
+    """Write the training split with the project's own writer; return the shards, their bytes in the page cache."""
+    config = ShardConfig(side=SIDE, samples_per_shard=250)
+    plans = plan_shards(dataset, "train", config)
+    with ProcessPoolExecutor(WORKERS) as pool:
+        written = list(pool.map(partial(write_shard, dataset, config=config, directory=directory), plans))
+    write_lists(dataset, written, directory)
+    return ShardSet.open(directory)
+
+
+def our_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:
+    """Yield uint8 (N, H, W, 3): one epoch of the loader that training uses."""
+    loader = Loader(shards, CROP, BATCH, torch.device("cpu"), WORKERS)
+    return (images for images, _ in loader.training_epoch(0, next(epochs)))
+
+
+def our_float_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:
+    """Yield what the network reads: float32 (N, 3, H, W), channels-last in memory, mean subtracted."""
+    return (subtract_mean(images, COLOURS) for images in our_batches(shards, epochs))
+
+
+def their_batches(shards: ShardSet, transform: Callable[[NDArray[np.uint8]], Tensor]) -> Iterator[Tensor]:
+    """Yield batches as webdataset's documentation builds them: shuffled, decoded, cropped and batched in the workers."""
+    dataset = (
+        wds.WebDataset([str(tar) for tar in shards.tars], shardshuffle=100)
+        .shuffle(1000)
+        .to_tuple("jpg", "cls")
+        .map_tuple(partial(_pillow_crop, transform=transform), int)
+        .batched(BATCH, collation_fn=_collate)
+    )
+    return (images for images, _ in DataLoader(dataset, batch_size=None, num_workers=WORKERS))
+
+
+def keep_bytes(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return the pixels as they are: uint8 (H, W, 3)."""
+    return torch.from_numpy(pixels)
+
+
+def to_normalised(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return float32 (3, H, W), mean subtracted: torchvision's `ToTensor` and `Normalize` but for their divisions."""
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).sub_(MEAN)
+
+
+MEAN = torch.tensor(COLOURS.mean).view(3, 1, 1)
+
+
+def _pillow_crop(jpeg: bytes, transform: Callable[[NDArray[np.uint8]], Tensor]) -> Tensor:
+    with Image.open(io.BytesIO(jpeg)) as opened:
+        image = opened.convert("RGB")
+    x, y = random.randint(0, image.width - CROP), random.randint(0, image.height - CROP)
+    image = image.crop((x, y, x + CROP, y + CROP))
+    if random.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return transform(np.array(image))
+
+
+def _collate(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    images, class_indices = zip(*samples, strict=True)
+    return torch.stack(images), torch.tensor(class_indices)
+
+
+def epoch_rate(batches: Callable[[], Iterable[Tensor]], num_images: int) -> float:
+    """Run through one epoch; return images a second, from the first batch's arrival to the last's."""
+    created = perf_counter()
+    iterator = iter(batches())
+    first = len(next(iterator))
+    start = perf_counter()
+    rest = sum(len(images) for images in iterator)
+    if first + rest != num_images:
+        raise RuntimeError(f"an epoch gave {first + rest:,} images but the shards hold {num_images:,}")
+    print(f"  first batch after {start - created:.2f} s", end=";", flush=True)
+    return rest / (perf_counter() - start)
+
+
+def bare_rate(jpegs: list[bytes]) -> float:
+    """Decode everything whole, with as many threads as the loader has, and do nothing else; return images a second."""
+    start = perf_counter()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        decoded = sum(pool.map(_num_decoded, (jpegs[n::16] for n in range(16))))
+    return decoded / (perf_counter() - start)
+
+
+def _num_decoded(jpegs: list[bytes]) -> int:
+    return sum(len(decode_jpeg(jpeg)) == SIDE for jpeg in jpegs)
+
+
+def stored_jpegs(shards: ShardSet) -> list[bytes]:
+    """Return every image's bytes."""
+    tars = {tar.name: tar.read_bytes() for tar in shards.tars}
+    rows = shards.samples
+    return [tars[tar][at : at + size] for tar, at, size in zip(rows["shard"], rows["offset"], rows["size"], strict=True)]
+
+
+def main() -> None:
+    """Make the shards, measure, record."""
+    arguments = _arguments()
+    source = arguments.images or (PHOTOGRAPHS if PHOTOGRAPHS.exists() else None)
+    dataset: Dataset = (
+        Photographs(source, arguments.num_images) if source else Synthetic(arguments.num_images // 20, 1, side=SIDE)
+    )
+    shown = "photographs" if source else "synthetic images"
+    with tempfile.TemporaryDirectory(prefix="benchmark-loading-") as directory:
+        print(f"making {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown} from {source or 'a seed'}", flush=True)
+        measure(make_shards(dataset, Path(directory)), shown, arguments.rounds)
+
+
+def measure(shards: ShardSet, shown: str, rounds: int) -> None:
+    """Measure and record the three comparisons."""
+    epochs = count()
+    unit = f"images/s of {len(shards):,} {shown}, {WORKERS} threads or workers"
+    ours = partial(epoch_rate, partial(our_batches, shards, epochs), len(shards))
+    ours_float = partial(epoch_rate, partial(our_float_batches, shards, epochs), len(shards))
+    theirs = partial(epoch_rate, partial(their_batches, shards, keep_bytes), len(shards))
+    theirs_float = partial(epoch_rate, partial(their_batches, shards, to_normalised), len(shards))
+    bare = partial(bare_rate, stored_jpegs(shards))
+
+    rates = alternate({"ours": ours, "webdataset": theirs}, rounds)
+    record("loading", "uint8 batches against webdataset and Pillow", rates["ours"], rates["webdataset"], 1.5, unit)
+    rates = alternate({"ours": ours_float, "webdataset": theirs_float}, rounds)
+    record("loading", "float32 batches against webdataset and Pillow", rates["ours"], rates["webdataset"], 2.5, unit)
+    rates = alternate({"ours": ours, "bare": bare}, rounds)
+    record("loading", "uint8 batches against bare simplejpeg decoding", rates["ours"], rates["bare"], None, unit)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=Path, help=f"a tar or a folder of photographs, instead of {PHOTOGRAPHS}")
+    parser.add_argument("--num-images", type=int, default=4000, help="how many to shard, repeating them where there are fewer")
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of each side to take the median of")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

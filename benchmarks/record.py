@@ -1,0 +1,72 @@
+"""Two rates in, one line of JSON out: what every benchmark measured, where and when.
+
+Called by `benchmarks.loading` and `benchmarks.training`; the lines gather in `benchmarks/results`.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from model.network.inputs import Colours
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+
+COLOURS = Colours(mean=(124, 116.5, 104), deviations=(5, 19, 68), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
+"""About ImageNet's; any take as long."""
+
+
+def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Call each side once a round, in turn, and return the median of each side's rates.
+
+    On a machine that others use too, whatever slows one side down then slows the other down as well. A round before the first
+    warms both up and is not counted.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, measure in sides.items():
+            rate = measure()
+            print(f"  {f'round {number}' if number else 'warm-up'}: {name} {rate:,.1f}", flush=True)
+            if number:
+                rates[name].append(rate)
+    return {name: median(values) for name, values in rates.items()}
+
+
+def record(benchmark: str, name: str, ours: float, theirs: float, target: float | None, unit: str) -> None:
+    """Append the ratio of two rates to `results/BENCHMARK.jsonl` and print it, with whether it meets the target."""
+    line = {
+        "name": name,
+        "ratio": ours / theirs,
+        "target": target,
+        "ours": ours,
+        "theirs": theirs,
+        "unit": unit,
+        "machine": machine(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / f"{benchmark}.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    verdict = "no target" if target is None else f"target {target:.2f}, {'met' if ours >= target * theirs else 'NOT met'}"
+    print(f"{name}: ours {ours:,.1f}, theirs {theirs:,.1f} {unit}; ratio {ours / theirs:.2f}, {verdict}", flush=True)
+
+
+def machine() -> str:
+    """Return the processor, how many cores this process may use, and the GPU where there is one."""
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "unknown CPU")
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {len(os.sched_getaffinity(0))} cores{gpu}"
+
+
+def commit() -> str:
+    """Return what `git describe` calls the code, `-dirty` where it was changed since."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,35 @@
+"""Real, tiny shard sets for the tests of what writes and reads them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_shards.datasets.dataset import Dataset, Split
+from data_shards.datasets.synthetic import Synthetic
+from data_shards.shard_set import ShardSet
+from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+
+SIXTY = Synthetic(train_per_class=3, val_per_class=1, side=72)
+SMALL = ShardConfig(side=72, samples_per_shard=16)
+
+WriteSet = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_set() -> WriteSet:
+    """Return a function that writes a dataset's split into a folder as a worker would, and returns the folder."""
+
+    def write(directory: Path, dataset: Dataset = SIXTY, split: Split = "train", config: ShardConfig = SMALL) -> Path:
+        directory.mkdir(parents=True)
+        shards = [write_shard(dataset, plan, config, directory) for plan in plan_shards(dataset, split, config)]
+        write_lists(dataset, shards, directory)
+        return directory
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shards(write_set: WriteSet, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """Return 60 drawn images of 20 classes, 72 × 72, in tars of 16, 16, 16 and 12. To be read only."""
+    return ShardSet.open(write_set(tmp_path_factory.mktemp("shards") / "train"))

@@ -1,0 +1,202 @@
+"""DALI's batches, pixel by pixel: every image once, cropped and mirrored where it was drawn, and the ten fixed views."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.synthetic import Synthetic
+from data_shards.images import decode_jpeg
+from data_shards.loading.dali import Loader
+from data_shards.shard_set import ShardSet
+from data_shards.writing import ShardConfig
+
+CROP = 56
+PLAY = 72 - CROP
+Stored = NDArray[np.uint8]
+"""All stored images in the order of the list, (60, 72, 72, 3)."""
+
+
+class Found(NamedTuple):
+    """Which part of which stored image a crop is."""
+
+    image: int
+    x: int
+    y: int
+    mirrored: bool
+
+
+def loader(shards: ShardSet, batch_size: int = 20, crop: int = CROP, num_threads: int = 1) -> Loader:
+    return Loader(shards, crop, batch_size, torch.device("cpu"), num_threads)
+
+
+def epoch_of(shards: ShardSet, seed: int = 0, epoch: int = 0, **options: int) -> tuple[Tensor, Tensor]:
+    """Return a whole epoch as one batch."""
+    batches = list(loader(shards, **options).training_epoch(seed, epoch))
+    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+def pieces_of(image: Stored, index: int) -> dict[bytes, Found]:
+    """Return every crop that can be had of an image, mirrored or not."""
+    found: dict[bytes, Found] = {}
+    for y in range(PLAY + 1):
+        for x in range(PLAY + 1):
+            crop = image[y : y + CROP, x : x + CROP]
+            found[crop[::9].tobytes()] = Found(index, x, y, mirrored=False)
+            found[crop[::9, ::-1].tobytes()] = Found(index, x, y, mirrored=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def stored(shards: ShardSet) -> Stored:
+    tars = {tar.name: tar.read_bytes() for tar in shards.tars}
+    return np.stack([decode_jpeg(tars[row.shard][row.offset :][: row.size]) for row in shards.samples.itertuples()])
+
+
+@pytest.fixture(scope="module")
+def known(stored: Stored) -> dict[bytes, Found]:
+    """Every crop of every stored image, by every ninth row of its pixels."""
+    crops = [pieces_of(image, index) for index, image in enumerate(stored)]
+    found = {pixels: place for of_one in crops for pixels, place in of_one.items()}
+    assert len(found) == 60 * (PLAY + 1) ** 2 * 2, "two crops look alike: the test cannot tell them apart"
+    return found
+
+
+def located(images: Tensor, known: dict[bytes, Found], stored: Stored) -> list[Found]:
+    """Return what each crop is a part of, having compared all its pixels."""
+    places = [known[image[::9].tobytes()] for image in images.numpy()]
+    for image, place in zip(images.numpy(), places, strict=True):
+        crop = stored[place.image, place.y : place.y + CROP, place.x : place.x + CROP]
+        assert np.array_equal(image, crop[:, ::-1] if place.mirrored else crop)
+    return places
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 60, 61, 64, 200])
+def test_a_training_epoch_gives_every_image_once_as_a_crop_of_itself(
+    shards: ShardSet, stored: Stored, known: dict[bytes, Found], batch_size: int
+) -> None:
+    batches = list(loader(shards, batch_size).training_epoch(0, 0))
+    full, rest = divmod(60, batch_size)
+    assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * (rest > 0)
+    places = [place for images, _ in batches for place in located(images, known, stored)]
+    assert Counter(place.image for place in places) == Counter(range(60))
+    labels = torch.cat([labels for _, labels in batches])
+    assert labels.tolist() == shards.class_indices[[place.image for place in places]].tolist()
+
+
+def test_a_batch_is_bytes_of_colour_and_whole_labels(shards: ShardSet) -> None:
+    images, labels = next(loader(shards).training_epoch(0, 0))
+    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (20, CROP, CROP, 3))
+    assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (20,))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 7}, {"batch_size": 60}, {"batch_size": 200}, {"num_threads": 3}])
+def test_neither_batch_size_nor_threads_change_order_or_crops(shards: ShardSet, options: dict[str, int]) -> None:
+    images, labels = epoch_of(shards, 1, 2)
+    others = epoch_of(shards, 1, 2, **options)
+    assert torch.equal(images, others[0])
+    assert torch.equal(labels, others[1])
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0)])
+def test_another_seed_or_epoch_has_another_order_and_other_crops(
+    shards: ShardSet, stored: Stored, known: dict[bytes, Found], seed: int, epoch: int
+) -> None:
+    first = located(epoch_of(shards, 0, 0)[0], known, stored)
+    other = located(epoch_of(shards, seed, epoch)[0], known, stored)
+    assert sum(a.image == b.image for a, b in zip(first, other, strict=True)) < 10
+    assert len(set(first) & set(other)) < 5, "an image keeps its crop once in 578"
+
+
+def test_crops_reach_every_edge_and_half_are_mirrored(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
+    places = [place for epoch in range(4) for place in located(epoch_of(shards, 0, epoch)[0], known, stored)]
+    assert {place.x for place in places} == {place.y for place in places} == set(range(PLAY + 1))
+    assert 0.4 < np.mean([place.mirrored for place in places]) < 0.6
+    assert len({place.mirrored for place in places if place.image == 0}) == 2
+
+
+def test_the_draws_are_those_that_were_drawn_for_the_epoch(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
+    from data_shards.loading.order import draw_crops
+
+    draws = draw_crops(60, PLAY, 5, 3)
+    expected = [(round(PLAY * x), round(PLAY * y), bool(m)) for x, y, m in zip(*(d.tolist() for d in draws), strict=True)]
+    assert [(p.x, p.y, p.mirrored) for p in located(epoch_of(shards, 5, 3)[0], known, stored)] == expected
+
+
+@pytest.mark.parametrize("batch_size", [7, 60, 64])
+def test_ten_views_are_the_corners_the_centre_and_their_reflections(shards: ShardSet, stored: Stored, batch_size: int) -> None:
+    """Exactly: what is stored is 4:2:0, and both decoders are libjpeg-turbo."""
+    batches = list(loader(shards, batch_size).views(10))
+    views = torch.cat([images for images, _ in batches]).numpy()
+    low, middle, high = slice(0, CROP), slice(PLAY // 2, PLAY // 2 + CROP), slice(PLAY, 72)
+    upright = [stored[:, y, x] for y, x in ((low, low), (low, high), (high, low), (high, high), (middle, middle))]
+    assert views.shape == (60, 10, CROP, CROP, 3)
+    for number, expected in enumerate(upright + [view[:, :, ::-1] for view in upright]):
+        assert np.array_equal(views[:, number], expected), f"view {number} is not what it should be"
+    assert torch.cat([labels for _, labels in batches]).tolist() == shards.class_indices.tolist()
+
+
+def test_one_view_is_the_centre(shards: ShardSet, stored: Stored) -> None:
+    batches = list(loader(shards, 7).views(1))
+    views = torch.cat([images for images, _ in batches]).numpy()
+    half = PLAY // 2
+    assert np.array_equal(views, stored[:, None, half : half + CROP, half : half + CROP])
+    assert torch.cat([labels for _, labels in batches]).tolist() == shards.class_indices.tolist()
+
+
+def test_a_crop_of_the_whole_square_is_the_square(shards: ShardSet, stored: Stored) -> None:
+    (images, labels), *_ = loader(shards, 60, crop=72).training_epoch(0, 0)
+    for image, label in zip(images.numpy(), labels.tolist(), strict=True):
+        twins = [index for index, whole in enumerate(stored) if any(np.array_equal(image, w) for w in (whole, whole[:, ::-1]))]
+        assert [shards.class_indices[index] for index in twins] == [label]
+
+
+def test_an_epoch_left_early_leaves_no_files_behind(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    batches = loader(shards, 7).training_epoch(0, 0)
+    next(batches)
+    assert len(list(tmp_path.iterdir())) == 1
+    batches.close()  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())
+
+
+class Labels(Dataset):
+    """1,001 classes, of which some have an image: the numbers have one digit to four."""
+
+    name = "labels"
+    drawn = Synthetic(train_per_class=1, val_per_class=1, side=64)
+
+    def classes(self) -> list[ImageClass]:
+        return [ImageClass(f"n{number:08d}", "") for number in range(1001)]
+
+    def samples(self, split: Split) -> list[Sample]:
+        return [Sample(split, f"n{n:08d}", f"{n}.JPEG", str(n)) for n in (0, 1, 9, 10, 42, 99, 100, 101, 999, 1000)]
+
+    def identity(self, split: Split) -> dict[str, Any]:
+        return {}
+
+    def read(self, sample: Sample) -> bytes:
+        return self.drawn.read(self.drawn.samples("val")[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+def test_labels_of_one_digit_to_four_come_out_as_they_went_in(write_set: Any, tmp_path: Path, batch_size: int) -> None:
+    shards = ShardSet.open(write_set(tmp_path / "set", Labels(), config=ShardConfig(side=64, samples_per_shard=4)))
+    labels = torch.cat([labels for _, labels in loader(shards, batch_size).views(1)])
+    assert labels.tolist() == list(shards.samples["class_index"])
+    assert sorted(labels.tolist()) == [0, 1, 9, 10, 42, 99, 100, 101, 999, 1000]
+
+
+def test_an_index_that_lost_a_sample_is_noticed(write_set: Any, tmp_path: Path) -> None:
+    directory = write_set(tmp_path / "set")
+    index = directory / "train-00001.idx"
+    lines = index.read_text().splitlines()
+    index.write_text("\n".join(["v1.2 15", *lines[1:-1]]) + "\n")
+    with pytest.raises(RuntimeError, match="^the loader gave 59 images but .*set holds 60$"):
+        list(loader(ShardSet.open(directory), 60).views(1))

@@ -1,0 +1,54 @@
+"""The colours of a shard set, against all its pixels at once."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_shards.colours import Colours, measure_colours
+from data_shards.images import decode_jpeg
+from data_shards.shard_set import ShardSet
+
+
+@pytest.fixture(scope="module")
+def pixels(shards: ShardSet) -> NDArray[np.float64]:
+    """Every pixel of the set, (60 × 72 × 72, 3)."""
+    tars = {tar.name: tar.read_bytes() for tar in shards.tars}
+    rows = shards.samples.itertuples()
+    return np.concatenate([decode_jpeg(tars[row.shard][row.offset :][: row.size]).reshape(-1, 3) for row in rows]).astype(float)
+
+
+def measured(shards: ShardSet, num_threads: int = 1) -> Colours:
+    *_, colours = measure_colours(shards, num_threads)
+    assert isinstance(colours, Colours)
+    return colours
+
+
+def test_the_mean_is_that_of_all_pixels(shards: ShardSet, pixels: NDArray[np.float64]) -> None:
+    assert measured(shards).mean == pytest.approx(pixels.mean(axis=0).tolist(), rel=1e-12)
+
+
+def test_components_and_deviations_are_those_of_the_covariance(shards: ShardSet, pixels: NDArray[np.float64]) -> None:
+    colours = measured(shards)
+    covariance = np.cov(pixels, rowvar=False, bias=True)
+    components = np.array(colours.components)
+    assert components @ components.T == pytest.approx(np.eye(3), abs=1e-12)
+    assert components.T @ np.diag(np.square(colours.deviations)) @ components == pytest.approx(covariance, rel=1e-9)
+    assert colours.deviations == sorted(colours.deviations)
+    assert colours.deviations == pytest.approx(np.sqrt(np.linalg.eigvalsh(covariance)).tolist(), rel=1e-9)
+
+
+def test_each_deviation_is_that_of_the_pixels_along_its_component(shards: ShardSet, pixels: NDArray[np.float64]) -> None:
+    colours = measured(shards)
+    for component, deviation in zip(colours.components, colours.deviations, strict=True):
+        assert (pixels @ component).std() == pytest.approx(deviation, rel=1e-9)
+
+
+def test_every_image_is_counted_and_every_tar_heard_of(shards: ShardSet) -> None:
+    *seen, colours = measure_colours(shards, num_threads=1)
+    assert seen == [16, 32, 48, 60]
+    assert isinstance(colours, Colours)
+    assert colours.num_images == 60
+
+
+def test_the_number_of_threads_does_not_change_a_bit(shards: ShardSet) -> None:
+    assert measured(shards, num_threads=1) == measured(shards, num_threads=3)

@@ -1,0 +1,71 @@
+"""The flows as programs, run as a user would."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from flows.evaluate import evaluate
+from flows.reproduce import reproduce
+from flows.shard import shard
+from flows.train import train
+
+
+def call(flow, *options, home):
+    command = [sys.executable, "-m", f"flows.{flow}", *map(str, options)]
+    environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("flow", [shard, train, evaluate, reproduce])
+def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
+    result = call(flow.fn.__name__, "--help", home=tmp_path)
+    assert result.returncode == 0
+    for name in inspect.signature(flow.fn).parameters:
+        assert f"--{name.replace('_', '-')}" in result.stdout
+        assert f"{name}:" in (flow.fn.__doc__ or ""), f"{name} has no help"
+
+
+@pytest.mark.parametrize(
+    ("flow", "options", "message"),
+    [
+        ("reproduce", ["--preset", "nope"], 'Invalid value "nope" for --preset'),
+        ("reproduce", ["--epochs", "0"], "epochs: Input should be greater than 0"),
+        ("train", ["--epoch", "3"], 'Unknown option: "--epoch"'),
+        ("evaluate", [], 'Parameter "--weights" is required'),
+    ],
+)
+def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):
+    result = call(flow, *options, home=tmp_path)
+    assert result.returncode != 0
+    assert message in " ".join((result.stdout + result.stderr).replace("│", " ").split())
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def folder(tmp_path, content):
+    for split in ("train", "val"):
+        for wnid in ("n1", "n2"):
+            (tmp_path / "images" / split / wnid).mkdir(parents=True)
+            if content is not None:
+                (tmp_path / "images" / split / wnid / "x.jpg").write_bytes(content)
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "train/n1 is empty; put images"),
+        (b"hello, world", "cannot read x.jpg of class n1 .*: not an image; it begins with"),
+    ],
+)
+def test_bad_images_get_one_sentence_at_the_end(content, message, tmp_path):
+    import re
+
+    source = folder(tmp_path, content)
+    result = call("shard", "--preset", "folder", "--source", source, "--workspace", tmp_path / "w", home=tmp_path / "home")
+    assert result.returncode == 1
+    said = result.stdout + result.stderr
+    assert "Traceback" not in said
+    assert re.match(f"error: .*{message}", said.strip().splitlines()[-1])
+    assert sum("error" in line.lower() for line in said.splitlines()) == 1

@@ -1,0 +1,61 @@
+"""Every default is declared once, with its source, and presets hold together."""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from data_shards.datasets.source import Source
+from data_shards.writing import ShardConfig
+from flows.presets import PRESETS, Preset, load_preset
+from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+
+SOURCES = re.compile(r"\[(K12|CHM|CCN2|LB|INF)[^\]]*\]|\(ours\)|Plays |Its number of classes")
+
+
+@pytest.mark.parametrize("config", [ShardConfig, Source, NetworkConfig, TrainConfig])
+def test_every_field_of_a_configuration_names_its_source(config):
+    for name, field in config.model_fields.items():
+        assert field.description, f"{config.__name__}.{name} has no docstring"
+        assert SOURCES.search(field.description), f"{config.__name__}.{name} does not say where its value comes from"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_images_are_at_least_as_large_as_the_crops(name):
+    preset = PRESETS[name]
+    assert preset.shards.side >= preset.network.crop
+
+
+def test_the_folder_preset_is_the_papers_network_and_recipe():
+    assert PRESETS["folder"].network == NetworkConfig()
+    assert PRESETS["folder"].training == TrainConfig()
+
+
+def test_changes_reach_their_part_and_none_changes_nothing():
+    changed = load_preset("demo", None, training={"epochs": 3, "seed": None})
+    assert changed.training == PRESETS["demo"].training.model_copy(update={"epochs": 3})
+    assert load_preset("demo", None, training={"epochs": None}) == PRESETS["demo"]
+
+
+def test_another_configuration_has_another_digest():
+    assert load_preset("demo", None).digest == PRESETS["demo"].digest
+    assert load_preset("demo", None, network={"width": 0.5}).digest != PRESETS["demo"].digest
+
+
+def test_a_source_reaches_target_and_superset(tmp_path):
+    preset = load_preset("tiny", tmp_path)
+    assert preset.target.path == tmp_path
+    assert preset.superset is not None
+    assert preset.superset.path == tmp_path
+
+
+def test_a_wrong_value_is_refused():
+    with pytest.raises(ValidationError, match="training.epochs"):
+        load_preset("demo", None, training={"epochs": 0})
+
+
+def test_preset_types_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        PRESETS["demo"].num_networks = 3
+    assert Preset.model_config["extra"] == "forbid"

@@ -1,0 +1,95 @@
+"""The whole table as a user makes it: unbroken, killed and begun again, and found the second time."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0"]
+FRESH = ["run_id", "created_at"]
+"""Columns that tell when a row was measured, not what."""
+
+
+def start(workspace, *options):
+    """Start the program in a process group of its own, with Prefect's files in the workspace too."""
+    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *SHORT, *options]
+    environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process):
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "Warning" not in said
+    return said
+
+
+def kill_when_it_says(process, words):
+    """Kill everything the program started, without warning, as soon as a line holds the words."""
+    for line in process.stdout:
+        if words in line:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.stdout.close()
+            process.wait()
+            return
+    pytest.fail(f"the program ended without saying {words!r}")
+
+
+def measured(workspace):
+    return pd.read_parquet(workspace / "tables" / "error_rates.parquet").query("source == 'measured'").drop(columns=FRESH)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workspace = tmp_path_factory.mktemp("unbroken")
+    return workspace, finish(start(workspace))
+
+
+def test_the_last_lines_are_the_table_and_where_it_is(unbroken):
+    workspace, said = unbroken
+    lines = said.strip().splitlines()
+    assert lines[-4:] == [f"{workspace}/tables/{name}.parquet" for name in ("error_rates", "table1", "table2", "fall2009")]
+    heading = next(n for n, line in enumerate(lines) if line.startswith("model "))
+    table = "\n".join(lines[heading:-5])
+    for model in ("SIFT + FVs [7]", "5 CNNs", "7 CNNs*", "2 CNNs", "CNN, seed 0", "CNN, seed 1"):
+        assert model in table
+
+
+def test_rates_are_whole_counts_over_the_whole_split(unbroken):
+    rows = measured(unbroken[0])
+    assert list(rows["model"]) == ["1 CNN", "2 CNNs", "CNN, seed 0", "CNN, seed 1"]
+    assert (rows["num_images"] == 1000).all()
+    assert (rows["top1_error"] == rows["top1_wrong"] / 1000).all()
+    one, members = rows.iloc[0], rows[rows["table"] == "members"]
+    assert one["top1_wrong"] == members.iloc[0]["top1_wrong"]
+    assert rows["members"].map(len).tolist() == [1, 2, 1, 1]
+
+
+def test_error_rates_agree_with_the_predictions_that_lie_beside_them(unbroken):
+    rows = measured(unbroken[0])
+    for _, row in rows[rows["table"] == "members"].iterrows():
+        path = next((unbroken[0] / "predictions" / row["members"][0][:12]).rglob("predictions.parquet"))
+        frame = pd.read_parquet(path)
+        assert frame["image_id"].is_unique
+        assert (len(frame), int((frame["rank"] > 1).sum())) == (row["num_images"], row["top1_wrong"])
+
+
+def test_a_second_run_finds_everything_and_changes_nothing(unbroken):
+    workspace, _ = unbroken
+    before = (workspace / "tables" / "error_rates.parquet").read_bytes()
+    said = finish(start(workspace))
+    assert " epoch " not in said
+    assert (workspace / "tables" / "error_rates.parquet").read_bytes() == before
+
+
+def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbroken, tmp_path):
+    for words in ("images of 20 classes into", "epoch 1/2", "networks have not seen val yet"):
+        kill_when_it_says(start(tmp_path), words)
+    finish(start(tmp_path))
+    pd.testing.assert_frame_equal(measured(tmp_path), measured(unbroken[0]))

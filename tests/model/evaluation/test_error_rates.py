@@ -1,0 +1,57 @@
+"""Counts by hand, ties included, and the intervals around them."""
+
+import pytest
+import torch
+
+from model.evaluation.error_rates import ErrorCounts, count_errors, true_ranks, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("scores", "true", "rank"),
+    [
+        ([0.1, 0.7, 0.2], 1, 1),
+        ([0.1, 0.7, 0.2], 2, 2),
+        ([0.1, 0.7, 0.2], 0, 3),
+        ([0.5, 0.5, 0.0], 0, 1),  # of equals the lower class index comes first
+        ([0.5, 0.5, 0.0], 1, 2),
+        ([0.0, 0.0, 0.0], 2, 3),
+    ],
+)
+def test_rank_of_the_true_class(scores, true, rank):
+    assert true_ranks(torch.tensor([scores]), torch.tensor([true])).tolist() == [rank]
+
+
+def test_a_constant_network_is_right_on_the_first_class_only():
+    assert count_errors(torch.zeros(8, 8), torch.arange(8)) == ErrorCounts(8, 7, 3)
+
+
+def test_counts_by_hand():
+    scores = torch.tensor([[9.0, 8, 7, 6, 5, 4], [4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6]])
+    assert count_errors(scores, torch.tensor([0, 1, 0])) == ErrorCounts(num_images=3, top1_wrong=2, top5_wrong=1)
+
+
+def test_counts_of_batches_add_up_and_divide_once():
+    counts = ErrorCounts(128, 50, 10) + ErrorCounts(72, 30, 6)
+    assert counts == ErrorCounts(200, 80, 16)
+    assert (counts.top1_error, counts.top5_error) == (80 / 200, 16 / 200)
+
+
+def test_a_rate_over_zero_images_is_an_error():
+    with pytest.raises(ValueError, match="an error rate over zero images"):
+        _ = ErrorCounts(0, 0, 0).top1_error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "images", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (10, 10, 0.72247, 1.0), (5, 10, 0.23659, 0.76341), (20332, 50000, 0.40234, 0.41095)],
+)
+def test_wilson_intervals_are_the_published_ones(wrong, images, low, high):
+    interval = wilson_interval(wrong, images)
+    assert interval.low == pytest.approx(low, abs=1e-5)
+    assert interval.high == pytest.approx(high, abs=1e-5)
+
+
+@pytest.mark.parametrize(("wrong", "images"), [(0, 0), (-1, 5), (6, 5)])
+def test_impossible_counts_have_no_interval(wrong, images):
+    with pytest.raises(ValueError, match="expected at least one image and no more wrong than seen"):
+        wilson_interval(wrong, images)

@@ -1,0 +1,196 @@
+"""The two towers against [K12 §3.5] and against the same network written in one piece."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+from torch.nn import functional as F
+
+from model.network.alexnet import INITIAL, AlexNet, TwoTowers, inputs_per_unit
+from model.network.config import NetworkConfig
+
+CPU = torch.device("cpu")
+SMALL = NetworkConfig(num_classes=7, crop=64, width=1 / 8, dropout=0.5)
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_the_full_network_has_the_papers_60_965_224_parameters():
+    assert count(AlexNet(NetworkConfig())) == 60_965_224
+
+
+@pytest.mark.parametrize(
+    ("layer", "tower", "last"),
+    [
+        ("conv1", (48, 55, 55), None),
+        ("conv2", (128, 27, 27), None),
+        ("conv3", (192, 13, 13), None),
+        ("conv4", (192, 13, 13), None),
+        ("conv5", (128, 13, 13), None),
+        ("fc6", (2048,), None),
+        ("fc7", (2048,), None),
+        ("fc8", None, (1000,)),
+    ],
+)
+def test_every_layer_has_the_papers_shape_in_each_tower(layer, tower, last):
+    network, seen = AlexNet(NetworkConfig()).eval(), []
+    module = network.get_submodule(layer)
+    module.register_forward_hook(lambda _module, inputs, output: seen.append((inputs, output)))
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 224, 224))
+    output = seen[0][1]
+    if tower:
+        assert [tuple(half.shape[1:]) for half in output] == [tower, tower]
+    else:
+        assert tuple(output.shape[1:]) == last
+
+
+def test_pooled_maps_have_the_papers_sizes():
+    network, seen = AlexNet(NetworkConfig()).eval(), {}
+    for name in ("conv2", "conv3", "fc6"):
+        network.get_submodule(name).register_forward_pre_hook(lambda _module, inputs, name=name: seen.update({name: inputs[0]}))
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 224, 224))
+    assert tuple(seen["conv2"][0].shape) == (1, 48, 27, 27)
+    assert tuple(seen["conv3"][0].shape) == (1, 128, 13, 13)
+    assert tuple(seen["fc6"][0].shape) == (1, 128 * 6 * 6)
+
+
+def in_one_piece(network, images):
+    """The same function as grouped convolutions over both towers' channels, with torch's own response normalisation."""
+    config = network.config
+
+    def weight(name):
+        layer = network.get_submodule(name)
+        return torch.cat((layer.a.weight, layer.b.weight)), torch.cat((layer.a.bias, layer.b.bias))
+
+    def normalise(x):
+        halves = x.chunk(2, dim=1)
+        size = config.lrn_size
+        norm = nn.LocalResponseNorm(size, alpha=config.lrn_alpha * size, beta=0.75, k=config.lrn_k)
+        return torch.cat([norm(half) for half in halves], dim=1)
+
+    x = F.pad(images, (0, 3, 0, 3))
+    x = F.max_pool2d(normalise(F.relu(F.conv2d(x, *weight("conv1"), stride=4))), 3, 2)
+    x = F.max_pool2d(normalise(F.relu(F.conv2d(x, *weight("conv2"), padding=2, groups=2))), 3, 2)
+    x = F.relu(F.conv2d(x, *weight("conv3"), padding=1))
+    x = F.relu(F.conv2d(x, *weight("conv4"), padding=1, groups=2))
+    x = F.max_pool2d(F.relu(F.conv2d(x, *weight("conv5"), padding=1, groups=2)), 3, 2)
+    if config.sixth_conv:
+        x = F.relu(F.conv2d(x, *weight("conv6"), padding=1))
+    keep = 1 - config.dropout
+    x = F.relu(F.linear(x.flatten(1), *weight("fc6"))) * keep
+    x = F.relu(F.linear(x, *weight("fc7"))) * keep
+    return network.fc8(x)
+
+
+@pytest.mark.parametrize("sixth_conv", [False, True])
+@pytest.mark.parametrize(("crop", "width"), [(64, 1 / 8), (96, 1 / 4), (115, 1 / 24)])
+def test_two_towers_compute_what_one_piece_does(crop, width, sixth_conv):
+    config = NetworkConfig(num_classes=7, crop=crop, width=width, sixth_conv=sixth_conv)
+    network = AlexNet(config).initialise(3).place(CPU, CPU).eval()
+    images = torch.randn(5, 3, crop, crop) * 60
+    torch.testing.assert_close(network(images), in_one_piece(network, images), rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_two_towers_are_those_of_one_piece():
+    network = AlexNet(SMALL).double().initialise(3).eval()
+    images = torch.randn(4, 3, 64, 64, dtype=torch.float64) * 60
+    labels = torch.tensor([0, 3, 6, 1])
+    found = torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
+    expected = torch.autograd.grad(F.cross_entropy(in_one_piece(network, images), labels), list(network.parameters()))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+def test_towers_a_and_b_meet_only_where_the_paper_says():
+    layers = {name: layer.meet for name, layer in AlexNet(SMALL).named_children() if isinstance(layer, TwoTowers)}
+    assert layers == {
+        "conv1": False,
+        "conv2": False,
+        "conv3": True,
+        "conv4": False,
+        "conv5": False,
+        "fc6": True,
+        "fc7": True,
+    }
+
+
+def test_the_sixth_convolution_adds_its_own_parameters_and_no_others():
+    plain, starred = AlexNet(NetworkConfig()), AlexNet(NetworkConfig(sixth_conv=True))
+    assert count(starred) - count(plain) == 2 * (128 * 256 * 9 + 128)
+    assert set(starred.state_dict()) - set(plain.state_dict()) == {
+        "conv6.a.weight",
+        "conv6.a.bias",
+        "conv6.b.weight",
+        "conv6.b.bias",
+    }
+
+
+@pytest.mark.parametrize("name", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"])
+def test_initial_weights_have_the_sources_deviation_and_bias(name):
+    network = AlexNet(NetworkConfig()).initialise(0)
+    layer = network.get_submodule(name)
+    std, bias = INITIAL[name]
+    for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
+        assert half.weight.std().item() == pytest.approx(std, rel=0.02)
+        assert (half.bias == bias).all()
+
+
+def test_smaller_networks_draw_wider_so_that_activations_keep_their_scale():
+    narrow = AlexNet(NetworkConfig(num_classes=1000, width=1 / 4)).initialise(0)
+    assert narrow.fc7.a.weight.std().item() == pytest.approx(0.01 * 2, rel=0.02)
+    assert narrow.conv1.a.weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize(("crop", "taps"), [(224, (16 / 6) ** 2), (96, 4), (64, 1)])
+def test_a_window_that_hangs_over_the_edge_of_its_map_counts_what_lies_on_it(crop, taps):
+    config = NetworkConfig(crop=crop)
+    assert inputs_per_unit(config)["conv6"] == pytest.approx(256 * taps)
+
+
+def test_the_same_seed_draws_the_same_network_and_another_draws_another():
+    first, again, other = (AlexNet(SMALL).initialise(seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["conv1.a.weight"], other["conv1.a.weight"])
+    assert not torch.equal(first["conv1.a.weight"], first["conv1.b.weight"])
+
+
+def test_dropout_zeroes_half_in_training_and_halves_in_testing():
+    network = AlexNet(SMALL)
+    ones = (torch.ones(1000, 64), torch.ones(1000, 64))
+    trained = network.train()._drop_half(ones)[0]
+    assert set(trained.unique().tolist()) == {0.0, 1.0}
+    assert trained.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert (network.eval()._drop_half(ones)[0] == 0.5).all()
+
+
+def test_features_are_the_last_hidden_layer_after_relu():
+    network = AlexNet(SMALL).initialise(0).eval()
+    images = torch.randn(3, 3, 64, 64) * 60
+    features = network.features(images)
+    assert features.shape == (3, 2 * 256)
+    assert (features >= 0).all()
+    torch.testing.assert_close(network.fc8(features * 0.5), network(images))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"width": 0.01}, "leaves fewer than two of conv1's 48 kernels"),
+        ({"width": 1.5}, "less than or equal to 1"),
+        ({"crop": 63}, "greater than or equal to 64"),
+        ({"num_classes": 1}, "greater than 1"),
+        ({"depth": 9}, "Extra inputs are not permitted"),
+    ],
+)
+def test_impossible_networks_are_refused(values, message):
+    with pytest.raises(ValidationError, match=message):
+        NetworkConfig(**values)
+
+
+@pytest.mark.parametrize(("crop", "side"), [(224, 6), (64, 1), (96, 2), (112, 2), (128, 3)])
+def test_the_last_pooling_layer_has_the_side_that_the_config_says(crop, side):
+    assert NetworkConfig(crop=crop).pooled == side

@@ -1,0 +1,39 @@
+"""What a person reads while a network learns."""
+
+import re
+
+from model.evaluation.error_rates import ErrorCounts
+from model.training import progress as module
+from model.training.progress import Progress
+from model.training.records import EpochRecord
+
+
+def record(epoch):
+    return EpochRecord(epoch, 0.01, 1.5, ErrorCounts(100, 40, 10), ErrorCounts(50, 15, 5), 2.0, 0.5)
+
+
+def test_the_last_epoch_is_always_said_in_full():
+    lines = []
+    Progress(2, 100, lines.append).epoch_done(record(2))
+    assert len(lines) == 1
+    assert re.match(
+        r"100%  epoch 2/2  loss 1\.500  top-1 error: train 40\.0%  val 30\.0%  25% waiting for images  [\d,]+ images/s  0:00:00 left",
+        lines[0],
+    )
+
+
+def test_lines_keep_their_distance(monkeypatch):
+    lines = []
+    progress = Progress(10, 100, lines.append)
+    for epoch in range(1, 10):
+        progress.epoch_done(record(epoch))
+    assert lines == []
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+    progress.step(4, 50, 2.0)
+    assert lines[0].startswith(" 45%  epoch 5/10  loss 2.000")
+
+
+def test_a_resumed_run_says_where_it_goes_on():
+    lines = []
+    Progress(4, 100, lines.append).resume(1)
+    assert lines == [" 25%  resumed after epoch 1/4"]
