@@ -32,11 +32,10 @@ def run(flow: Flow[..., Any]) -> None:
     # Prefect checks limits such as gt=0 and says so in a sentence; the command line needs the bare types.
     types = get_type_hints(flow.fn)
     bare = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=types[option.name]) for option in options]
-    call.__signature__ = Signature(bare)  # type: ignore[attr-defined]
+    call.__signature__, call.__annotations__ = Signature(bare), types  # type: ignore[attr-defined]
+    del call.__wrapped__  # type: ignore[attr-defined]
     app.default(call)
-    quiet = _QuietAboutBadInput()
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(quiet)
+    _hold_back_noise()
     try:
         app()
     except Exception as error:
@@ -51,6 +50,15 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, ParameterTypeError):
         return " ".join(str(error).split())
     return explain(error, Path.cwd())
+
+
+def _hold_back_noise() -> None:
+    quiet = _QuietAboutBadInput()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(quiet)
+    logging.getLogger("prefect.flows").setLevel(logging.CRITICAL)  # repeats refused parameters, which we say once
+    for name in ("EventsWorker", "APILogWorker"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # they warn of what they are still sending when the program ends
 
 
 class _QuietAboutBadInput(logging.Filter):

@@ -65,9 +65,9 @@ def reproduce(
     with locked(workspace) as workspace:
         target = prepare(plan.target, plan.shards, workspace)
         superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
-        begun = [*_from_scratch(plan, preset, seed, target), *_pre_trainings(plan, preset, seed, superset)]
-        trained = train_networks(begun, compute, workspace)
-        plain, pre_trained = trained[: plan.num_networks], trained[plan.num_networks :]
+        pre_trainings = _pre_trainings(plan, preset, seed, superset)  # first, for they take longest
+        trained = train_networks([*pre_trainings, *_from_scratch(plan, preset, seed, target)], compute, workspace)
+        pre_trained, plain = trained[: len(pre_trainings)], trained[len(pre_trainings) :]
         tunings = _fine_tunings(plan, preset, seed, target, pre_trained)
         starred = train_networks(tunings, compute, workspace) if tunings else []
         networks = [*plain, *starred]

@@ -102,9 +102,7 @@ class _DrawSource:
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(crop: int, draws: _DrawSource, tars: list[str], indexes: list[str], on_gpu: bool) -> tuple[Any, Any]:
     jpegs, digits = _read(tars, indexes)
-    crop_x, crop_y, mirror = fn.external_source(
-        draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0
-    )
+    crop_x, crop_y, mirror = fn.external_source(draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0)
     images = _crop(_decode(jpegs, on_gpu), crop, crop_x, crop_y, mirror)
     return images, digits
 

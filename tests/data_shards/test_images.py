@@ -161,7 +161,19 @@ def test_the_orientation_that_exif_asks_for_is_ignored(kind: str) -> None:
         (PNG[:30], "^not an image; it begins with"),
         (PNG[:60] + b"\0\0\0\0" + PNG[64:], "^the image is damaged"),
     ],
-    ids=["empty", "text", "html", "three bytes", "half a jpeg", "no end", "body cut out", "no scan", "half a png", "png header", "png flipped"],
+    ids=[
+        "empty",
+        "text",
+        "html",
+        "three bytes",
+        "half a jpeg",
+        "no end",
+        "body cut out",
+        "no scan",
+        "half a png",
+        "png header",
+        "png flipped",
+    ],
 )
 def test_what_cannot_be_decoded_whole_is_refused_with_its_reason(data: bytes, message: str) -> None:
     with pytest.raises(BadImageError, match=message):

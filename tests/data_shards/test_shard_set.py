@@ -34,7 +34,9 @@ def test_index_lines_are_in_the_order_of_the_list(shards: ShardSet) -> None:
 @pytest.mark.parametrize("name", ["samples.parquet", "classes.parquet"])
 def test_a_folder_without_its_lists_is_no_shard_set(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"^{re.escape(str(copy))} is no shard set: .*make one with python -m flows.shard$"):
+    with pytest.raises(
+        FileNotFoundError, match=f"^{re.escape(str(copy))} is no shard set: .*make one with python -m flows.shard$"
+    ):
         ShardSet.open(copy)
 
 
@@ -46,7 +48,9 @@ def test_a_folder_that_is_not_there_is_no_shard_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["train-00000.tar", "train-00003.tar", "train-00002.idx"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name} is missing from its shard set; restore it, or delete {re.escape(str(copy))}"):
+    with pytest.raises(
+        FileNotFoundError, match=f"{name} is missing from its shard set; restore it, or delete {re.escape(str(copy))}"
+    ):
         ShardSet.open(copy)
 
 

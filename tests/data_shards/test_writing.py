@@ -87,11 +87,15 @@ def test_shards_written_in_another_order_are_the_same(write_set: Any, tmp_path: 
 
 def test_another_seed_gives_another_order_of_the_same_images(write_set: Any, tmp_path: Path) -> None:
     frames = [
-        pd.read_parquet(write_set(tmp_path / str(seed), TINY, config=CONFIG.model_copy(update={"seed": seed})) / "samples.parquet")
+        pd.read_parquet(
+            write_set(tmp_path / str(seed), TINY, config=CONFIG.model_copy(update={"seed": seed})) / "samples.parquet"
+        )
         for seed in (0, 1)
     ]
     assert list(frames[0]["key"]) != list(frames[1]["key"])
-    assert set(zip(frames[0]["key"], frames[0]["sha256"], strict=True)) == set(zip(frames[1]["key"], frames[1]["sha256"], strict=True))
+    assert set(zip(frames[0]["key"], frames[0]["sha256"], strict=True)) == set(
+        zip(frames[1]["key"], frames[1]["sha256"], strict=True)
+    )
 
 
 def test_the_index_names_its_version_and_how_many_samples_follow(shards: ShardSet) -> None:
@@ -166,7 +170,9 @@ def test_odd_names_get_keys_that_are_distinct_and_legal() -> None:
         *("\u00e9t\u00e9.jpg", "ete.jpg", "e\u0301te\u0301.jpg", "图.jpg", "画.jpg", ".jpg", "..jpg", " .jpg"),
         *("x" * 200 + ".jpg", "x" * 201 + ".jpg", "x" * 200 + "y.jpg", "x" * 80 + ".jpg", "x" * 81 + ".jpg"),
     ]  # fmt: skip
-    samples = [sample(name, wnid) for name in names for wnid in ("n01443537", "a b", "a.b", "class/of its own", "n01443537_same")]
+    samples = [
+        sample(name, wnid) for name in names for wnid in ("n01443537", "a b", "a.b", "class/of its own", "n01443537_same")
+    ]
     keys = sample_keys(samples)
     assert len(set(keys)) == len(samples)
     for key in keys:
@@ -181,7 +187,9 @@ def test_keys_do_not_hang_on_the_order_of_the_samples() -> None:
 
 def test_oddly_named_files_come_back_under_their_keys_with_their_labels(write_set: Any, tmp_path: Path) -> None:
     names = ["zoo of cats/a b.jpg", "zoo of cats/a.b.jpg", "zoo of cats/same.jpg", "zoo of cats/same.jpeg", "été.1/图.jpg"]
-    dataset = folder(tmp_path / "images", {name: picture(seed) for seed, name in enumerate([*names, "été.1/" + "x" * 240 + ".jpg"])})
+    dataset = folder(
+        tmp_path / "images", {name: picture(seed) for seed, name in enumerate([*names, "été.1/" + "x" * 240 + ".jpg"])}
+    )
     directory = write_set(tmp_path / "shards", dataset, config=CONFIG)
     samples = pd.read_parquet(directory / "samples.parquet")
     with tarfile.open(directory / "train-00000.tar") as tar:
@@ -236,13 +244,21 @@ def test_what_was_mended_is_listed_and_counted(tmp_path: Path) -> None:
     assert samples["mended"].isna().sum() == 1
 
 
-BAD = {"a/good.jpg": picture(1), "a/cut.jpg": picture(2)[:500], "b/fine.jpg": picture(3), "b/empty.jpg": b"", "b/text.jpg": b"hello"}
+BAD = {
+    "a/good.jpg": picture(1),
+    "a/cut.jpg": picture(2)[:500],
+    "b/fine.jpg": picture(3),
+    "b/empty.jpg": b"",
+    "b/text.jpg": b"hello",
+}
 
 
 def test_a_bad_image_stops_the_run_and_is_named(write_set: Any, tmp_path: Path) -> None:
     dataset = folder(tmp_path / "images", {"a/cut.jpg": picture()[:500], "b/fine.jpg": picture(1)})
     where = tmp_path / "images" / "train" / "a" / "cut.jpg"
-    message = rf"^cannot read cut.jpg of class a \({where}\): the image is damaged .*; mend or remove it, or set bad_images to report"
+    message = (
+        rf"^cannot read cut.jpg of class a \({where}\): the image is damaged .*; mend or remove it, or set bad_images to report"
+    )
     with pytest.raises(BadImageError, match=message):
         write_set(tmp_path / "shards", dataset, config=CONFIG)
 

@@ -33,7 +33,7 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
         ("reproduce", ["--preset", "nope"], 'Invalid value "nope" for --preset'),
         ("reproduce", ["--epochs", "0"], "epochs: Input should be greater than 0"),
         ("train", ["--epoch", "3"], 'Unknown option: "--epoch"'),
-        ("evaluate", [], 'Parameter "--weights" is required'),
+        ("evaluate", [], "Parameter --weights requires an argument"),
     ],
 )
 def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):

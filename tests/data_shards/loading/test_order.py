@@ -40,7 +40,9 @@ def test_every_piece_says_how_many_samples_it_holds(shards: ShardSet, tmp_path: 
 
 
 def test_pieces_hold_the_lines_of_the_index_as_they_are(shards: ShardSet, tmp_path: Path) -> None:
-    written = [line for piece in write_epoch_order(shards, 0, 0, tmp_path) for line in piece.index_file.read_text().splitlines()[1:]]
+    written = [
+        line for piece in write_epoch_order(shards, 0, 0, tmp_path) for line in piece.index_file.read_text().splitlines()[1:]
+    ]
     assert sorted(written) == sorted(line for lines in shards.index_lines for line in lines)
 
 
@@ -54,17 +56,17 @@ def test_another_seed_or_epoch_has_another_order(shards: ShardSet, tmp_path: Pat
     assert sum(a == b for a, b in zip(first, other, strict=True)) < 10
 
 
-def test_any_sample_may_come_first_and_follow_any_other(shards: ShardSet, tmp_path: Path) -> None:
-    epochs = [order(shards, tmp_path, epoch=epoch) for epoch in range(600)]
+def test_any_sample_may_come_first_and_neighbours_part(shards: ShardSet, tmp_path: Path) -> None:
+    epochs = [order(shards, tmp_path / str(epoch), epoch=epoch) for epoch in range(150)]
     first = Counter(epoch[0] for epoch in epochs)
-    assert len(first) == 60
-    assert max(first.values()) <= 30, "each is expected ten times"
-    followers = {pair for epoch in epochs for pair in pairwise(epoch)}
-    assert len(followers) > 0.99 * 60 * 59
+    assert len(first) >= 50, "of 60; each is expected two or three times"
+    assert max(first.values()) <= 10
+    for one, next_one in pairwise(epochs):
+        assert len(set(pairwise(one)) & set(pairwise(next_one))) <= 12, "of 59 pairs, three are expected to meet again"
 
 
 def test_a_set_of_any_size_is_read_in_no_more_than_the_allowed_pieces(tmp_path: Path) -> None:
-    per_tar, tars = 28_000, ["a.tar", "b.tar", "c.tar"]
+    per_tar, tars = 27_500, ["a.tar", "b.tar", "c.tar"]
     for tar in tars:
         lines = "\n".join(f"jpg {n} 1 {tar}{n}.jpg cls {n} 1 {n}.cls" for n in range(per_tar))
         (tmp_path / tar).with_suffix(".idx").write_text(f"v1.2 {per_tar}\n{lines}\n")

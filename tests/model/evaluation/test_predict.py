@@ -21,7 +21,9 @@ def views(num_images):
 def predict_all(members, images, batch_size):
     batches = zip(images.split(batch_size), torch.arange(len(images)).split(batch_size), strict=True)
     parts = list(predict(members, batches))
-    return [torch.cat([probs[n] for probs, _ in parts]) for n in range(len(members))], torch.cat([classes for _, classes in parts])
+    return [torch.cat([probs[n] for probs, _ in parts]) for n in range(len(members))], torch.cat(
+        [classes for _, classes in parts]
+    )
 
 
 def test_probabilities_are_averaged_not_logits():

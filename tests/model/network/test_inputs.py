@@ -5,7 +5,9 @@ import torch
 
 from model.network.inputs import Colours, add_colour_noise, subtract_mean
 
-COLOURS = Colours(mean=(100.0, 110.0, 120.0), deviations=(10.0, 20.0, 100.0), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=3)
+COLOURS = Colours(
+    mean=(100.0, 110.0, 120.0), deviations=(10.0, 20.0, 100.0), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=3
+)
 
 
 def test_each_channel_loses_its_own_mean_and_moves_to_the_front():

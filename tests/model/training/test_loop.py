@@ -46,7 +46,9 @@ def trainer(path, images, **changes):
     config = TrainConfig(**{"epochs": 3, "learning_rate": 0.003, "schedule": "steps", **changes})
     data = Data(24, images.training_epoch, images.validation)
     network = AlexNet(NETWORK).initialise(0)
-    return Trainer(network, config, COLOURS, data, False, path / "checkpoint.pt", Progress(config.epochs, 24, say=lambda _: None))
+    return Trainer(
+        network, config, COLOURS, data, False, path / "checkpoint.pt", Progress(config.epochs, 24, say=lambda _: None)
+    )
 
 
 def same(a, b):
@@ -84,7 +86,9 @@ def test_validation_is_measured_every_so_often_and_at_the_end(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint_named(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) in epoch \d+ after \d+ images at learning rate 1e\+30"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss became (nan|inf) in epoch \d+ after \d+ images at learning rate 1e\+30"
+    ):
         trainer(tmp_path, Images(), learning_rate=1e30).run()
 
 

@@ -34,7 +34,9 @@ def test_every_step_is_the_papers_also_when_the_rate_drops():
         torch.testing.assert_close(parameter.detach().double(), weights[name], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("name", "share"), [("conv1.a.weight", 0.01), ("conv5.b.bias", 0.1), ("fc7.a.weight", 0.1), ("fc8.bias", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("conv1.a.weight", 0.01), ("conv5.b.bias", 0.1), ("fc7.a.weight", 0.1), ("fc8.bias", 1.0)]
+)
 def test_fine_tuning_slows_copied_layers(name, share):
     network = small()
     sgd = make_sgd(network, CONFIG, fine_tune=True)

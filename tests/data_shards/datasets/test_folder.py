@@ -1,0 +1,140 @@
+"""Class folders on disk: what is found in them, and what is refused."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from data_shards.datasets.dataset import ImageClass, Sample
+from data_shards.datasets.folder import ImageFolder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder of two classes with three images to train on and two to validate."""
+    for name in ("train/cat/b.jpg", "train/cat/a.JPEG", "train/dog/c.png", "val/cat/a.jpg", "val/dog/d.webp"):
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"bytes of {name}".encode())
+    return tmp_path / "pets"
+
+
+def test_classes_are_the_training_folders_in_name_order(root: Path) -> None:
+    dataset = ImageFolder(root)
+    assert dataset.name == "pets"
+    assert dataset.classes() == [ImageClass("cat", "cat"), ImageClass("dog", "dog")]
+
+
+def test_samples_come_by_class_then_by_name_and_can_be_read(root: Path) -> None:
+    dataset = ImageFolder(root)
+    samples = dataset.samples("train")
+    assert samples[0] == Sample("train", "cat", "a.JPEG", str(root / "train" / "cat" / "a.JPEG"))
+    assert [(sample.wnid, sample.name) for sample in samples] == [("cat", "a.JPEG"), ("cat", "b.jpg"), ("dog", "c.png")]
+    assert [dataset.read(sample) for sample in samples] == [
+        f"bytes of train/{sample.wnid}/{sample.name}".encode() for sample in samples
+    ]
+    assert [sample.name for sample in dataset.samples("val")] == ["a.jpg", "d.webp"]
+
+
+@pytest.mark.parametrize(
+    "name", ["train/cat/notes.txt", "train/cat/Thumbs.db", "train/.cache/x.jpg", "val/.cache/x.jpg", "train/x.jpg"]
+)
+def test_what_is_no_image_of_a_class_is_left_alone(root: Path, name: str) -> None:
+    before = ImageFolder(root).samples("train"), ImageFolder(root).samples("val")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_bytes(b"x")
+    assert (ImageFolder(root).samples("train"), ImageFolder(root).samples("val")) == before
+
+
+def test_a_test_split_is_read_where_there_is_one(root: Path) -> None:
+    (root / "val").rename(root / "test")
+    assert len(ImageFolder(root).samples("test")) == 2
+
+
+def remove_dogs(root: Path) -> None:
+    (root / "train" / "dog" / "c.png").unlink()
+    (root / "train" / "dog").rmdir()
+
+
+def empty_a_class(root: Path) -> None:
+    (root / "val" / "dog" / "d.webp").rename(root / "val" / "dog" / "d.gif")
+
+
+def drop_a_class_of_val(root: Path) -> None:
+    (root / "val" / "dog" / "d.webp").unlink()
+    (root / "val" / "dog").rmdir()
+
+
+def add_a_class_to_val(root: Path) -> None:
+    (root / "val" / "eel").mkdir()
+
+
+def rename_val(root: Path) -> None:
+    (root / "val").rename(root / "validation")
+
+
+def rename_train(root: Path) -> None:
+    (root / "train").rename(root / "training")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "message"),
+    [
+        (remove_dogs, ValueError, "train holds 1 class folders; expected two or more, one a class, with its images in it$"),
+        (
+            empty_a_class,
+            ValueError,
+            r"^class .*val/dog is empty; put images \(.bmp, .jpeg, .jpg, .png, .webp\) in it or remove",
+        ),
+        (drop_a_class_of_val, ValueError, "^class .*val/dog is empty; put images"),
+        (add_a_class_to_val, ValueError, "val has the class 'eel', which .*train has not; remove or add it$"),
+        (
+            rename_val,
+            FileNotFoundError,
+            "^no folder .*pets/val; expected class folders with images in .*pets/train and .*pets/val$",
+        ),
+        (rename_train, FileNotFoundError, "^no folder .*pets/train; expected class folders"),
+    ],
+)
+def test_a_folder_that_is_not_laid_out_so_is_refused(root: Path, spoil: object, kind: type[Exception], message: str) -> None:
+    assert callable(spoil)
+    spoil(root)
+    with pytest.raises(kind, match=message):
+        ImageFolder(root).samples("val")
+
+
+def rename_image(root: Path) -> None:
+    (root / "train" / "cat" / "a.JPEG").rename(root / "train" / "cat" / "z.JPEG")
+
+
+def move_image(root: Path) -> None:
+    (root / "train" / "cat" / "a.JPEG").rename(root / "train" / "dog" / "a.JPEG")
+
+
+def grow_image(root: Path) -> None:
+    path = root / "train" / "cat" / "a.JPEG"
+    stat = path.stat()
+    path.write_bytes(path.read_bytes() + b"!")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def touch_image(root: Path) -> None:
+    os.utime(root / "train" / "cat" / "a.JPEG", ns=(0, 1))
+
+
+@pytest.mark.parametrize("change", [rename_image, move_image, grow_image, touch_image])
+def test_a_changed_file_is_another_input(root: Path, change: object) -> None:
+    before, val = ImageFolder(root).identity("train"), ImageFolder(root).identity("val")
+    assert ImageFolder(root).identity("train") == before
+    assert callable(change)
+    change(root)
+    assert ImageFolder(root).identity("train") != before
+    assert ImageFolder(root).identity("val") == val
+
+
+def test_the_same_files_elsewhere_are_the_same_input(root: Path) -> None:
+    before = ImageFolder(root).identity("train")
+    assert re.fullmatch(r"[0-9a-f]{64}", before["files"])
+    moved = root.rename(root.with_name("animals"))
+    assert ImageFolder(moved).identity("train") == before

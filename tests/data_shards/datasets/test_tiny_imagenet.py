@@ -1,0 +1,266 @@
+"""Tiny ImageNet in miniature, in every shape it is passed around in; and the real one, where it is at hand."""
+
+import gzip
+import io
+import os
+import pickle
+import shutil
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_shards.datasets.tiny_imagenet import TinyImageNet
+
+WNIDS = ["n01443537", "n01629819", "n01641577"]
+ROOT = Path(__file__).parents[3]
+REAL = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
+
+
+def picture(seed: int) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(data, "JPEG", quality=30)
+    return data.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the public layout with three classes, two images each to train on and one to validate; wnids.txt is unsorted."""
+    root = tmp_path / "tiny-imagenet-200"
+    files: dict[str, bytes] = {
+        "wnids.txt": "\n".join(WNIDS[::-1]).encode() + b"\n",
+        "words.txt": b"n01443537\tgoldfish, Carassius auratus\nn01629819\tEuropean fire salamander\nn00001740\tentity\n",
+        "val/val_annotations.txt": "".join(f"val_{n}.JPEG\t{wnid}\t0\t0\t62\t62\n" for n, wnid in enumerate(WNIDS)).encode(),
+        "test/images/test_0.JPEG": picture(99),
+    }
+    for number, wnid in enumerate(WNIDS):
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = b"boxes\n"
+        files[f"val/images/val_{number}.JPEG"] = picture(number)
+        for image in (0, 1):
+            files[f"train/{wnid}/images/{wnid}_{image}.JPEG"] = picture(10 + 2 * number + image)
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def packed(folder: Path, kind: str) -> Path:
+    """Return the folder as an archive of this kind, or as it is."""
+    if kind == "folder":
+        return folder
+    return Path(shutil.make_archive(str(folder.with_name("packed")), kind, folder.parent, folder.name))
+
+
+def read_all(dataset: TinyImageNet) -> list[tuple[str, str, str, bytes]]:
+    samples = dataset.samples("train") + dataset.samples("val")
+    return [(sample.split, sample.wnid, sample.name, dataset.read(sample)) for sample in samples]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar", "bztar", "xztar"])
+def test_every_shape_gives_the_same_samples_and_bytes(folder: Path, tmp_path: Path, kind: str) -> None:
+    dataset = TinyImageNet(packed(folder, kind), tmp_path / "sources")
+    found = read_all(dataset)
+    assert [(split, wnid, name) for split, wnid, name, _ in found] == [
+        *(("train", wnid, f"{wnid}_{image}.JPEG") for wnid in WNIDS for image in (0, 1)),
+        *(("val", wnid, f"val_{number}.JPEG") for number, wnid in enumerate(WNIDS)),
+    ]
+    assert [data for *_, data in found] == [picture(10 + n) for n in range(6)] + [picture(n) for n in range(3)]
+    assert dataset.classes() == [
+        ("n01443537", "goldfish, Carassius auratus"),
+        ("n01629819", "European fire salamander"),
+        ("n01641577", "n01641577"),
+    ]
+    assert dataset.name == "tiny-imagenet-3"
+    assert len(list(tmp_path.glob("sources/*"))) == (kind not in ("folder", "tar")), "only what must be is unpacked"
+
+
+def test_an_archive_without_the_outer_folder_is_the_same(folder: Path, tmp_path: Path) -> None:
+    flat = Path(shutil.make_archive(str(tmp_path / "flat"), "gztar", folder))
+    assert read_all(TinyImageNet(flat, tmp_path / "sources")) == read_all(TinyImageNet(folder, tmp_path))
+
+
+def test_an_archive_is_unpacked_once(folder: Path, tmp_path: Path) -> None:
+    archive = packed(folder, "gztar")
+    first = read_all(TinyImageNet(archive, tmp_path / "sources"))
+    (unpacked,) = (tmp_path / "sources").iterdir()
+    before = unpacked.stat()
+    assert read_all(TinyImageNet(archive, tmp_path / "sources")) == first
+    assert list((tmp_path / "sources").iterdir()) == [unpacked]
+    assert (unpacked.stat().st_ino, unpacked.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_another_archive_of_the_same_name_is_unpacked_anew(folder: Path, tmp_path: Path) -> None:
+    read_all(TinyImageNet(packed(folder, "gztar"), tmp_path / "sources"))
+    image = folder / "train" / WNIDS[0] / "images" / f"{WNIDS[0]}_0.JPEG"
+    image.write_bytes(picture(77))
+    assert read_all(TinyImageNet(packed(folder, "gztar"), tmp_path / "sources"))[0][3] == picture(77)
+
+
+def test_what_a_killed_unpacking_left_is_not_read(folder: Path, tmp_path: Path) -> None:
+    archive = packed(folder, "gztar")
+    expected = read_all(TinyImageNet(archive, tmp_path / "sources"))
+    (unpacked,) = (tmp_path / "sources").iterdir()
+    partial = unpacked.rename(unpacked.with_suffix(".partial"))
+    os.truncate(partial, 2000)
+    assert read_all(TinyImageNet(archive, tmp_path / "sources")) == expected
+    assert list((tmp_path / "sources").iterdir()) == [unpacked]
+
+
+@pytest.mark.parametrize("kind", ["folder", "gztar"])
+def test_a_pickled_copy_reads_the_same(folder: Path, tmp_path: Path, kind: str) -> None:
+    dataset = TinyImageNet(packed(folder, kind), tmp_path / "sources")
+    expected = read_all(dataset)
+    assert read_all(pickle.loads(pickle.dumps(dataset))) == expected
+
+
+def test_the_first_classes_are_used_where_fewer_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    dataset = TinyImageNet(folder, tmp_path, num_classes=2)
+    assert [wnid for wnid, _ in dataset.classes()] == WNIDS[:2]
+    assert Counter(sample.wnid for sample in dataset.samples("train")) == {WNIDS[0]: 2, WNIDS[1]: 2}
+    assert [sample.wnid for sample in dataset.samples("val")] == WNIDS[:2]
+    assert dataset.name == "tiny-imagenet-2"
+    assert dataset.identity("val") != TinyImageNet(folder, tmp_path).identity("val")
+
+
+def test_classes_listed_without_images_are_not_there(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "train" / WNIDS[1])
+    assert [wnid for wnid, _ in TinyImageNet(folder, tmp_path).classes()] == [WNIDS[0], WNIDS[2]]
+
+
+def forget_an_image(folder: Path) -> None:
+    (folder / "val" / "images" / "val_1.JPEG").unlink()
+
+
+def forget_annotations(folder: Path) -> None:
+    (folder / "val" / "val_annotations.txt").unlink()
+
+
+def forget_wnids(folder: Path) -> None:
+    (folder / "wnids.txt").unlink()
+
+
+def forget_words(folder: Path) -> None:
+    (folder / "words.txt").unlink()
+
+
+def forget_training_images(folder: Path) -> None:
+    shutil.rmtree(folder / "train" / WNIDS[0] / "images")
+
+
+def forget_classes(folder: Path) -> None:
+    for wnid in WNIDS[1:]:
+        shutil.rmtree(folder / "train" / wnid)
+
+
+def annotate_fewer(folder: Path) -> None:
+    (folder / "val" / "val_annotations.txt").write_text(f"val_0.JPEG\t{WNIDS[0]}\t0\t0\t62\t62\n")
+
+
+@pytest.mark.parametrize("kind", ["folder", "gztar"])
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (forget_wnids, FileNotFoundError, "holds .* files but no wnids.txt; expected the dataset's public layout$"),
+        (forget_words, FileNotFoundError, "^words.txt is missing from .*; the copy is incomplete or another dataset$"),
+        (forget_annotations, FileNotFoundError, "^val/val_annotations.txt is missing from .*; the copy is incomplete"),
+        (
+            forget_an_image,
+            ValueError,
+            "lists val/images/val_1.JPEG but does not hold it; the copy is incomplete, fetch it again$",
+        ),
+        (forget_training_images, ValueError, f"has no train image of the class {WNIDS[0]}, which its wnids.txt lists$"),
+        (forget_classes, ValueError, "has training images of 1 classes; expected at least 2$"),
+        (annotate_fewer, ValueError, f"has no val image of the class {WNIDS[1]}, which its wnids.txt lists$"),
+    ],
+)
+def test_an_incomplete_copy_is_refused(
+    folder: Path, tmp_path: Path, kind: str, spoil: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
+    spoil(folder)
+    dataset = TinyImageNet(packed(folder, kind), tmp_path / "sources")
+    with pytest.raises(error, match=message):
+        [dataset.classes(), dataset.samples("train"), dataset.samples("val")]
+
+
+def test_more_classes_than_there_are_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has training images of 3 classes; expected at least 20$"):
+        TinyImageNet(folder, tmp_path, num_classes=20).classes()
+
+
+def test_the_unlabelled_test_images_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^Tiny ImageNet's test images have no public labels; use the split val$"):
+        TinyImageNet(folder, tmp_path).samples("test")
+
+
+def text_file(folder: Path) -> Path:
+    path = folder.with_name("notes.tar.gz")
+    path.write_text("not an archive at all\n" * 100)
+    return path
+
+
+def empty_file(folder: Path) -> Path:
+    path = folder.with_name("empty.zip")
+    path.touch()
+    return path
+
+
+def gzipped_text(folder: Path) -> Path:
+    path = folder.with_name("text.tar.gz")
+    path.write_bytes(gzip.compress(b"not an archive at all\n" * 100))
+    return path
+
+
+def flipped_zip(folder: Path) -> Path:
+    path = packed(folder, "zip")
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as zipped:
+        info = zipped.getinfo(f"tiny-imagenet-200/train/{WNIDS[0]}/images/{WNIDS[0]}_0.JPEG")
+    data[info.header_offset + 400] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("make", [text_file, empty_file, gzipped_text, flipped_zip])
+def test_a_file_that_is_no_whole_archive_is_refused(folder: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    path = make(folder)
+    with pytest.raises(
+        ValueError, match=rf"^{path} is neither a folder nor a whole tar, tar.gz or zip \(.+\); fetch it again$"
+    ):
+        TinyImageNet(path, tmp_path / "sources").classes()
+    assert not list(tmp_path.glob("sources/*.tar"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_no_cut_of_an_archive_passes_for_the_whole(folder: Path, tmp_path: Path, kind: str) -> None:
+    whole = packed(folder, kind)
+    size = whole.stat().st_size
+    passed: list[int] = []
+    for number in range(40):
+        cut = tmp_path / f"cut-{number}{''.join(whole.suffixes)}"
+        keep = size * number // 40
+        cut.write_bytes(whole.read_bytes()[:keep])
+        try:
+            read_all(TinyImageNet(cut, tmp_path / "sources"))
+        except (ValueError, FileNotFoundError):
+            continue
+        passed.append(keep)
+    assert passed == [], f"of {size} bytes"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not passed on")
+def test_forty_real_classes_hold_twenty_thousand_images_to_train_on(tmp_path: Path) -> None:
+    dataset = TinyImageNet(REAL, tmp_path)
+    train, val = dataset.samples("train"), dataset.samples("val")
+    assert len(dataset.classes()) == 40
+    assert (len(train), len(val)) == (20_000, 2_000)
+    assert set(Counter(sample.wnid for sample in train).values()) == {500}
+    assert set(Counter(sample.wnid for sample in val).values()) == {50}
+    assert not {sample.name for sample in train} & {sample.name for sample in val}
+    for sample in train[::2000] + val[::200]:
+        image = Image.open(io.BytesIO(dataset.read(sample)))
+        assert (image.format, image.size) == ("JPEG", (64, 64))
