@@ -5,7 +5,6 @@ import io
 import os
 import pickle
 import shutil
-import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
