@@ -32,8 +32,8 @@ def run(flow: Flow[..., Any]) -> None:
     # Prefect checks limits such as gt=0 and says so in a sentence; the command line needs the bare types.
     types = get_type_hints(flow.fn)
     bare = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=types[option.name]) for option in options]
-    call.__signature__, call.__annotations__ = Signature(bare), types
-    del call.__wrapped__  # type: ignore[attr-defined]
+    call.__annotations__ = types
+    vars(call).update(__signature__=Signature(bare), __wrapped__=None)
     app.default(call)
     _hold_back_noise()
     try:

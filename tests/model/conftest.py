@@ -1,4 +1,4 @@
-"""One thread a test process: small tensors gain nothing from more, and threads that wait for each other on a busy machine lose much."""
+"""One thread: small tensors gain nothing from more, and on a busy machine threads lose much waiting for each other."""
 
 import torch
 

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from data_shards.datasets.tiny_imagenet import TinyImageNet
 WNIDS = ["n01443537", "n01629819", "n01641577"]
 ROOT = Path(__file__).parents[3]
 REAL = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
+
+PLAIN_TAR = pytest.mark.xfail(strict=True, reason="archive.open_tree lets the tarfile.ReadError of a plain tar out", raises=tarfile.ReadError)
 
 
 def picture(seed: int) -> bytes:
@@ -191,6 +194,28 @@ def test_more_classes_than_there_are_is_refused(folder: Path, tmp_path: Path) ->
         TinyImageNet(folder, tmp_path, num_classes=20).classes()
 
 
+@pytest.mark.xfail(strict=True, reason="TinyImageNet._val unpacks every line into two, and takes two equal lines for two images")
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("val_0.JPEG n01443537\n", "val_annotations.txt"),
+        ("val_0.JPEG\tn01443537\t0\t0\t62\t62\n", "val_annotations.txt lists val_0.JPEG twice"),
+    ],
+)
+def test_an_annotation_that_cannot_be_is_refused(folder: Path, tmp_path: Path, line: str, message: str) -> None:
+    with open(folder / "val" / "val_annotations.txt", "a") as file:
+        file.write(line)
+    with pytest.raises(ValueError, match=message):
+        TinyImageNet(folder, tmp_path).samples("val")
+
+
+@pytest.mark.xfail(strict=True, reason="TinyImageNet._val unpacks an empty line into two")
+def test_an_empty_line_at_the_end_is_no_annotation(folder: Path, tmp_path: Path) -> None:
+    with open(folder / "val" / "val_annotations.txt", "a") as file:
+        file.write("\n")
+    assert len(TinyImageNet(folder, tmp_path).samples("val")) == 3
+
+
 def test_the_unlabelled_test_images_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^Tiny ImageNet's test images have no public labels; use the split val$"):
         TinyImageNet(folder, tmp_path).samples("test")
@@ -234,21 +259,41 @@ def test_a_file_that_is_no_whole_archive_is_refused(folder: Path, tmp_path: Path
     assert not list(tmp_path.glob("sources/*.tar"))
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def cut(archive: Path, keep: int) -> Path:
+    """Return a copy of the archive's first bytes."""
+    path = archive.with_name(f"cut-{keep}{''.join(archive.suffixes)}")
+    path.write_bytes(archive.read_bytes()[:keep])
+    return path
+
+
+def reads(archive: Path, unpack_dir: Path) -> bool:
+    """Whether the archive is taken for a whole one; its refusal has to be one that a user gets to read."""
+    try:
+        read_all(TinyImageNet(archive, unpack_dir))
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["zip", pytest.param("tar", marks=PLAIN_TAR), "gztar"])
 def test_no_cut_of_an_archive_passes_for_the_whole(folder: Path, tmp_path: Path, kind: str) -> None:
     whole = packed(folder, kind)
+    cuts = range(0, whole.stat().st_size, whole.stat().st_size // 40)
+    assert [keep for keep in cuts if reads(cut(whole, keep), tmp_path / "sources")] == []
+
+
+@pytest.mark.xfail(strict=True, reason="tarfile takes a file that ends within a header for a whole one, and archive.py believes it")
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_cut_that_tarfile_does_not_see_is_seen(folder: Path, tmp_path: Path, mode: str) -> None:
+    """Where training images come last, nothing but the end of the archive tells that some are gone."""
+    whole = tmp_path / ("packed.tar.gz" if mode == "w:gz" else "packed.tar")
+    with tarfile.open(whole, mode) as tar:  # type: ignore[call-overload]
+        for name in ("wnids.txt", "words.txt", "val", "train"):
+            tar.add(folder / name, name)
     size = whole.stat().st_size
-    passed: list[int] = []
-    for number in range(40):
-        cut = tmp_path / f"cut-{number}{''.join(whole.suffixes)}"
-        keep = size * number // 40
-        cut.write_bytes(whole.read_bytes()[:keep])
-        try:
-            read_all(TinyImageNet(cut, tmp_path / "sources"))
-        except (ValueError, FileNotFoundError):
-            continue
-        passed.append(keep)
-    assert passed == [], f"of {size} bytes"
+    cuts = range(size // 2, size - tarfile.RECORDSIZE if mode == "w" else size - 8, 24)
+    assert len(cuts) > 100
+    assert [keep for keep in cuts if reads(cut(whole, keep), tmp_path / "sources")] == []
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not passed on")

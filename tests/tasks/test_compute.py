@@ -1,0 +1,39 @@
+"""Devices by name."""
+
+import pytest
+import torch
+
+from tasks.compute import choose_compute
+from tasks.steps import processors
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "devices", "num_threads", "at_once"),
+    [
+        ("cpu", None, ("cpu",), processors(), 1),
+        ("cpu", 1, ("cpu",), 1, processors()),
+        ("cpu", 1000, ("cpu",), processors(), 1),
+        ("cpu, cpu", 1, ("cpu", "cpu"), 1, processors()),
+    ],
+)
+def test_networks_share_a_cpu_as_their_threads_allow(device, threads, devices, num_threads, at_once):
+    compute = choose_compute(device, threads)
+    assert (compute.devices, compute.num_threads, compute.at_once) == (devices, num_threads, at_once)
+
+
+def test_auto_is_a_gpu_where_there_is_one():
+    assert choose_compute("auto", 1).kinds == (["cuda"] if torch.cuda.device_count() else ["cpu"])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "unknown device 'gpu'; expected auto, cpu, cuda"),
+        ("cpu:1", "unknown device 'cpu:1'"),
+        ("cuda:99", "no device 'cuda:99': this machine has .* GPUs that torch can use"),
+        ("cpu,cpu,cpu", "3 devices .*; the network has two towers: give one device or two"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(device, message):
+    with pytest.raises(ValueError, match=message):
+        choose_compute(device, None)

@@ -1,0 +1,56 @@
+"""A disk that fills up while shards are written to it: a real one, of two megabytes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_shards.datasets.source import Source
+from data_shards.writing import ShardConfig
+from tasks.artifacts import ROOT
+from tasks.workers.guard import EXIT_BAD_INPUT
+from tasks.workers.jobs import ShardJob
+
+NAMESPACE = ["unshare", "--mount", "--map-root-user"]
+
+
+@pytest.fixture
+def in_small_disk(tmp_path: Path) -> list[str]:
+    """Return the beginning of a command that runs in `tmp_path / "disk"`, on a disk of its own that nobody else sees."""
+    (tmp_path / "disk").mkdir()
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && cp "$0"/../job.json "$0" && exec "$@"'
+    begin = [*NAMESPACE, "sh", "-c", mount, str(tmp_path / "disk")]
+    (tmp_path / "job.json").touch()
+    if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
+    return begin
+
+
+def job(tmp_path: Path, train_per_class: int) -> None:
+    source = Source(kind="synthetic", train_per_class=train_per_class)
+    config = ShardConfig(side=128, samples_per_shard=20)
+    written = ShardJob(source=source, split="train", config=config, unpack_dir=tmp_path / "sources", num_workers=2)
+    (tmp_path / "job.json").write_text(written.model_dump_json())
+
+
+def shard(tmp_path: Path, begin: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [*begin, sys.executable, "-m", "tasks.workers.shard", str(tmp_path / "disk" / "job.json")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_a_full_disk_ends_the_work_with_one_sentence(tmp_path: Path, in_small_disk: list[str]) -> None:
+    job(tmp_path, train_per_class=40)
+    ended = shard(tmp_path, in_small_disk)
+    assert ended.returncode == EXIT_BAD_INPUT == 3
+    last = ended.stdout.splitlines()[-1]
+    assert last == f"error: the disk that holds {tmp_path}/disk is full; free some space and run again: finished steps are kept"
+    assert ended.stderr == ""
+
+
+def test_what_fits_on_the_small_disk_is_written(tmp_path: Path, in_small_disk: list[str]) -> None:
+    job(tmp_path, train_per_class=1)
+    ended = shard(tmp_path, in_small_disk)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "20 of 20 images" in ended.stdout
