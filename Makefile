@@ -1,6 +1,7 @@
 # Everything runs from here, in .venv. WORKSPACE is where everything goes that is made.
 WORKSPACE ?= artifacts
 PYTHON ?= python3.11
+PORT ?= 4200
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Prefect's own database and settings lie in the workspace too; nothing is written to the home folder.
@@ -14,15 +15,19 @@ help:  ## List what can be made
 
 install: .venv/installed  ## Make .venv with the locked versions
 
+# Prefect warns where it has to make the folder above its own.
+$(PREFECT_HOME):
+	@mkdir -p "$@"
+
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --progress-bar off -r requirements.txt
 	@touch $@
 
-demo: .venv/installed  ## Table 2 in miniature: synthetic images to error rates, in minutes
+demo: .venv/installed | $(PREFECT_HOME)  ## Table 2 in miniature: synthetic images to error rates, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
-test: .venv/installed  ## Run the tests
+test: .venv/installed | $(PREFECT_HOME)  ## Run the tests
 	@.venv/bin/python -m pytest
 
 lint: .venv/installed  ## Format, lint, types, layers
@@ -35,8 +40,8 @@ bench: .venv/installed  ## Measure against the obvious alternatives
 	@.venv/bin/python -m benchmarks.loading
 	@.venv/bin/python -m benchmarks.training
 
-up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
-	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)"
+up: .venv/installed | $(PREFECT_HOME)  ## Start a Prefect server and a worker, and deploy all flows
+	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)
 
 down:  ## Stop the worker and the server
 	@.venv/bin/python -m flows.services down --workspace "$(WORKSPACE)"

@@ -18,6 +18,9 @@ from model.network.inputs import Colours
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
+LOAD = os.getloadavg()[0]
+"""Processes that ran or waited, on average over the minute before the benchmark began: others' work, which slows it."""
+
 COLOURS = Colours(mean=(124, 116.5, 104), deviations=(5, 19, 68), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 """About ImageNet's; any take as long."""
 
@@ -28,6 +31,7 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
     On a machine that others use too, whatever slows one side down then slows the other down as well. A round before the first
     warms both up and is not counted.
     """
+    print(f"  load before the start {LOAD:.1f} on {_num_cores()} cores; above 0.5 others disturb the measurement", flush=True)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, measure in sides.items():
@@ -48,6 +52,7 @@ def record(benchmark: str, name: str, ours: float, theirs: float, target: float 
         "theirs": theirs,
         "unit": unit,
         "machine": machine(),
+        "load": LOAD,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
     }
@@ -63,7 +68,11 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "unknown CPU")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {len(os.sched_getaffinity(0))} cores{gpu}"
+    return f"{model}, {_num_cores()} cores{gpu}"
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def commit() -> str:

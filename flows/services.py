@@ -164,6 +164,8 @@ class Service:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        while process.poll() is None and _command_line(process.pid) != command:
+            time.sleep(0.01)  # for a moment after the exec /proc shows none
         self.note.write_text(json.dumps(Process(process.pid, command)))
         return process.pid
 

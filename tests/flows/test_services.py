@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelling
 
-from flows.services import Process, Service
+from flows.services import Service
 from tasks.artifacts import ROOT
 
 ONE_NETWORK = {"num_networks": 1, "num_pretrained": 0}
@@ -155,12 +155,3 @@ def test_a_note_of_another_process_is_forgotten_aloud(
     assert re.fullmatch(f"worker: process {pid}, noted in {worker.note}, {became}; forgetting it", first)
     assert second == "worker: not running"
     assert not worker.note.exists()
-
-
-def test_a_running_process_is_found_by_its_note(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        service = Service("worker", tmp_path)
-        service.note.write_text(f'[{process.pid}, ["{sys.executable}", "-c", "input()"]]')
-        assert service.find() == Process(process.pid, command)
-        process.kill()

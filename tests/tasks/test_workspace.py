@@ -1,8 +1,10 @@
 """One run a workspace: the second is turned away, and a dead one holds nothing."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_a_run_that_was_turned_away_does_not_free_the_workspace(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("place", "reason"),
-    [("file/below", "Not a directory"), ("file", "File exists"), ("/proc/none", "No such file or directory"), ("/proc/self", "")],
+    [("file/below", "Not a directory"), ("file", "File exists"), ("/proc/none", "No such file or directory")],
 )
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path, place: str, reason: str) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -76,3 +78,38 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path, place: str
     message = rf"^cannot write to the workspace {re.escape(str(path))} \({reason}.*\); give another --workspace$"
     with pytest.raises(OSError, match=message), locked(path):
         pytest.fail("this place can be written to")
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from tasks.workspace import locked
+if os.geteuid() == 0:
+    os.seteuid(65534)
+for path in sys.argv[1:]:
+    try:
+        with locked(Path(path)):
+            print(f"{path} was written to")
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_a_folder_of_somebody_else_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o555)
+        paths = [str(folder), str(folder / "new")]
+        ended = subprocess.run([sys.executable, "-c", AS_NOBODY, *paths], cwd=ROOT, capture_output=True, text=True)
+        folder.chmod(0o755)
+    expected = [f"cannot write to the workspace {path} (Permission denied); give another --workspace" for path in paths]
+    assert (ended.stdout.splitlines(), ended.stderr) == (expected, "")
+
+
+def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
+    mount = ["unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs -o ro tmpfs "$0" && exec "$@"', str(tmp_path)]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("mounting a disk needs unshare and the right to use it, which this machine does not grant")
+    ended = subprocess.run([*mount, sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    sentence = f"OSError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    assert ended.stderr.splitlines()[-1] == sentence
