@@ -15,19 +15,16 @@ help:  ## List what can be made
 
 install: .venv/installed  ## Make .venv with the locked versions
 
-# Prefect warns where it has to make the folder above its own.
-$(PREFECT_HOME):
-	@mkdir -p "$@"
-
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --progress-bar off -r requirements.txt
 	@touch $@
 
-demo: .venv/installed | $(PREFECT_HOME)  ## Table 2 in miniature: synthetic images to error rates, in minutes
+demo: .venv/installed  ## Table 2 in miniature: synthetic images to error rates, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
-test: .venv/installed | $(PREFECT_HOME)  ## Run the tests
+test: .venv/installed  ## Run the tests
+	@mkdir -p "$(PREFECT_HOME)"
 	@.venv/bin/python -m pytest
 
 lint: .venv/installed  ## Format, lint, types, layers
@@ -40,7 +37,7 @@ bench: .venv/installed  ## Measure against the obvious alternatives
 	@.venv/bin/python -m benchmarks.loading
 	@.venv/bin/python -m benchmarks.training
 
-up: .venv/installed | $(PREFECT_HOME)  ## Start a Prefect server and a worker, and deploy all flows
+up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
 	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)
 
 down:  ## Stop the worker and the server
