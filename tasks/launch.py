@@ -21,8 +21,8 @@ SECONDS_TO_STOP = 25
 """After SIGTERM, before SIGKILL. A run of training goes on from its last finished epoch either way."""
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-"""glibc hands large blocks back to the kernel and fetches them again, zeroed page by page, at every step of training: a sixth of
-the step at full size on a CPU."""
+"""glibc hands large blocks back to the kernel and fetches them again, zeroed page by page, at every step of training: a
+sixth of the step at full size on a CPU."""
 
 
 class Job(NamedTuple):

@@ -3,7 +3,6 @@
 Called by the workers in `tasks.workers`. A batch is (images, class indices): uint8 on the device, nothing subtracted yet.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +40,11 @@ class Loader:
 
     def training_epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
         """Yield every image once, shuffled, cropped and mirrored at random from (seed, epoch): (N, crop, crop, 3), (N,)."""
+        # DALI crashes on a region that does not lie in its image.
+        if self.crop > self.shards.side:
+            raise ValueError(
+                f"crops of {self.crop} px do not fit the images of {self.shards.side} px in {self.shards.directory}"
+            )
         draws = draw_crops(len(self.shards), self.shards.side - self.crop, seed, epoch)
         with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
             pieces = write_epoch_order(self.shards, seed, epoch, Path(directory))
@@ -88,23 +92,24 @@ class _DrawSource:
     def __init__(self, draws: Draws, batch_size: int) -> None:
         # DALI fills the last batch up and prefetches beyond it; what it adds is cut off or never seen.
         padded = len(draws.mirror) + batch_size
-        self.draws = Draws(np.resize(draws.crop_x, padded), np.resize(draws.crop_y, padded), np.resize(draws.mirror, padded))
+        self.draws = Draws(np.resize(draws.corner, (padded, 2)), np.resize(draws.mirror, padded))
         self.batch_size = batch_size
         self.start = 0
 
-    def __call__(self) -> tuple[Any, Any, Any]:
+    def __call__(self) -> tuple[Any, Any]:
         start = min(self.start, len(self.draws.mirror) - self.batch_size)
         self.start += self.batch_size
-        x, y, mirror = (values[start : start + self.batch_size] for values in self.draws)
-        return x, y, mirror
+        corner, mirror = (values[start : start + self.batch_size] for values in self.draws)
+        return corner, mirror
 
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(crop: int, draws: _DrawSource, tars: list[str], indexes: list[str], on_gpu: bool) -> tuple[Any, Any]:
+    """Only the crop is decoded; its pixels are those of the same region of the whole image."""
     jpegs, digits = _read(tars, indexes)
-    crop_x, crop_y, mirror = fn.external_source(draws, num_outputs=3, dtype=[types.FLOAT, types.FLOAT, types.INT32], ndim=0)
-    images = _crop(_decode(jpegs, on_gpu), crop, crop_x, crop_y, mirror)
-    return images, digits
+    corner, mirror = fn.external_source(draws, num_outputs=2, dtype=types.INT32, ndim=[1, 0])
+    images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **_decoding(on_gpu))
+    return fn.flip(images, horizontal=mirror), digits
 
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
@@ -112,8 +117,8 @@ def _view_pipeline(
     crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], on_gpu: bool
 ) -> tuple[Any, Any]:
     jpegs, digits = _read(tars, indexes)
-    images = _decode(jpegs, on_gpu)
-    return fn.stack(*(_crop(images, crop, x, y, 0) for x, y in places)), digits
+    images = fn.decoders.image(jpegs, **_decoding(on_gpu))
+    return fn.stack(*(_crop(images, crop, x, y) for x, y in places)), digits
 
 
 def _read(tars: list[str], indexes: list[str]) -> Any:
@@ -128,16 +133,14 @@ def _read(tars: list[str], indexes: list[str]) -> Any:
     return jpegs, fn.pad(digits, fill_value=0)
 
 
-def _decode(jpegs: Any, on_gpu: bool) -> Any:
-    """RGB pixels, without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
+def _decoding(on_gpu: bool) -> dict[str, Any]:
+    """RGB, without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
     device = "mixed" if on_gpu else "cpu"
-    return fn.decoders.image(jpegs, device=device, output_type=types.RGB, adjust_orientation=False, jpeg_fancy_upsampling=True)
+    return {"device": device, "output_type": types.RGB, "adjust_orientation": False, "jpeg_fancy_upsampling": True}
 
 
-def _crop(images: Any, crop: int, x: Any, y: Any, mirror: Any) -> Any:
-    return fn.crop_mirror_normalize(
-        images, crop=(crop, crop), crop_pos_x=x, crop_pos_y=y, mirror=mirror, dtype=types.UINT8, output_layout="HWC"
-    )
+def _crop(images: Any, crop: int, x: float, y: float) -> Any:
+    return fn.crop(images, crop=(crop, crop), crop_pos_x=x, crop_pos_y=y)
 
 
 def _class_indices(digits: Tensor) -> Tensor:
@@ -146,8 +149,3 @@ def _class_indices(digits: Tensor) -> Tensor:
     for column in digits.to("cpu", torch.int64).unbind(dim=1):
         value = torch.where(column > 0, value * 10 + column - ord("0"), value)
     return value
-
-
-def decoding_threads() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -25,11 +25,12 @@ class Piece(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Where each image of an epoch is cropped, as fractions of the free play, and whether it is mirrored."""
+    """Where each image of an epoch is cropped, and whether it is mirrored."""
 
-    crop_x: NDArray[np.float32]
-    crop_y: NDArray[np.float32]
+    corner: NDArray[np.int32]
+    """(N, 2) The crop's left and upper edge in pixels."""
     mirror: NDArray[np.int32]
+    """(N,) 1 where the image is mirrored."""
 
 
 def write_epoch_order(shards: ShardSet, seed: int, epoch: int, directory: Path) -> list[Piece]:
@@ -53,9 +54,8 @@ def stored_order(shards: ShardSet) -> list[Piece]:
 def draw_crops(num_images: int, play: int, seed: int, epoch: int) -> Draws:
     """Draw for each image one of the (play + 1)² places of the crop, and its reflection with probability ½. [K12 §4.1]"""
     random = _generator(seed, epoch, stream=1)
-    offsets = random.integers(0, play + 1, size=(2, num_images)) / max(play, 1)
-    x, y = offsets.astype(np.float32)
-    return Draws(x, y, random.integers(0, 2, size=num_images, dtype=np.int32))
+    corner = random.integers(0, play + 1, size=(num_images, 2), dtype=np.int32)
+    return Draws(corner, random.integers(0, 2, size=num_images, dtype=np.int32))
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

@@ -13,6 +13,8 @@ from model.network.inputs import Colours
 from tasks.artifacts import Artifact, find, read_manifest
 from tasks.shard import dataset_name, measure_colours, shard_split
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # launch leaves its children's pipes open
+
 SOURCE = Source(kind="synthetic", train_per_class=1, val_per_class=1)
 CONFIG = ShardConfig(side=64, samples_per_shard=16)
 
@@ -79,7 +81,9 @@ def test_another_side_is_a_second_set_beside_the_first(made: Artifact, workspace
 def test_damaged_shards_are_refused_and_not_made_again_unasked(tmp_path: Path) -> None:
     made = shard_split.fn(SOURCE, "val", CONFIG, tmp_path)
     (made.path / "val-00001.tar").unlink()
-    with pytest.raises(ValueError, match=f"val-00001.tar is missing, its manifest says .* bytes; delete {made.path} to make it"):
+    with pytest.raises(
+        ValueError, match=f"val-00001.tar is missing, its manifest says .* bytes; delete {made.path} to make it"
+    ):
         shard_split.fn(SOURCE, "val", CONFIG, tmp_path)
 
 
@@ -88,7 +92,9 @@ def test_bad_input_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
         (tmp_path / "images" / "train" / name).parent.mkdir(parents=True)
         (tmp_path / "images" / "train" / name).write_text("no image")
     source = Source(kind="folder", path=tmp_path / "images")
-    with pytest.raises(ValueError, match=r"^cannot read 1.jpg of class a .*not an image|^cannot read 2.jpg of class b .*not an image"):
+    with pytest.raises(
+        ValueError, match=r"^cannot read 1.jpg of class a .*not an image|^cannot read 2.jpg of class b .*not an image"
+    ):
         shard_split.fn(source, "train", CONFIG, tmp_path / "workspace")
     left = [path.name for path in (tmp_path / "workspace" / "shards" / "images" / "train").iterdir()]
     assert len(left) == 1

@@ -52,7 +52,9 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        sentence = f"^another run is using the workspace {re.escape(str(tmp_path))}; wait for it to end, or give another --workspace$"
+        sentence = (
+            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait for it to end, or give another --workspace$"
+        )
         with pytest.raises(ValueError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
         first.kill()
