@@ -61,7 +61,7 @@ DEMO = Preset(
     superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
     shards=ShardConfig(side=72),
     network=NetworkConfig(crop=64, width=1 / 4),
-    training=TrainConfig(epochs=16, validate_every=4, **_DEMO_RATE),
+    training=TrainConfig(epochs=20, validate_every=5, **_DEMO_RATE),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_DEMO_RATE),
     fine_tuning=TrainConfig(epochs=10, validate_every=5, **_SHORT_PRE_TRAINING, **_DEMO_RATE),
     threads_per_network=1,
