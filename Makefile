@@ -19,8 +19,9 @@ help:  ## List what can be made
 install: .venv/installed  ## Make .venv with the locked versions
 
 .venv/installed: requirements.txt
+	@echo "Installing the locked versions into .venv: about two minutes, and several GB where torch's CUDA build is the one found."
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --progress-bar off -r requirements.txt
+	.venv/bin/pip install --progress-bar off -r requirements.txt
 	@touch $@
 
 demo: .venv/installed  ## Table 2 in miniature: synthetic images to error rates, in minutes
