@@ -6,6 +6,7 @@ Opened by the loaders and by the workers in `tasks.workers`; written by `data_sh
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,9 @@ class ShardSet:
         return [(tar.parent / index_name(tar.name)).read_text("ascii").splitlines()[1:] for tar in self.tars]
 
     def _check_files(self) -> None:
-        ends = (self.samples["offset"] + self.samples["size"]).groupby(self.samples["shard"]).max()
+        # A JPEG is filled up to whole blocks; a header and at least one byte of the label come after it.
+        blocks = -(-self.samples["size"] // BLOCKSIZE) + 1
+        ends = (self.samples["offset"] + blocks * BLOCKSIZE + 1).groupby(self.samples["shard"]).max()
         for name, end in ends.items():
             for path in (self.directory / str(name), self.directory / index_name(str(name))):
                 if not path.is_file():

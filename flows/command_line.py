@@ -19,7 +19,7 @@ def run(flow: Flow[..., Any]) -> None:
     """Parse the command line, run the flow, and print what it returns; exit with 1 and a sentence where the input is bad."""
     app = App(name=f"python -m flows.{flow.fn.__name__}", help_format="plaintext", version_flags=[])
     last_words: list[str] = []
-    # Handlers run last registered first: these words come after Prefect's own.
+    # Handlers run last registered first: these words come after Prefect's own, which go to stderr.
     atexit.register(lambda: print("", *last_words, sep="\n", flush=True) if last_words else None)
 
     @wraps(flow.fn)

@@ -122,6 +122,7 @@ def begin(path: Path, keep: bool = False) -> Path:
     if partial.exists() and not keep:
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
+    (partial / MANIFEST).unlink(missing_ok=True)  # of a run that was killed just before the renaming
     return partial
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.artifacts import ROOT
-from tasks.workers.guard import EXIT_BAD_INPUT, PARENT_VARIABLE
+from tasks.workers.guard import ERROR, EXIT_BAD_INPUT, PARENT_VARIABLE
 
 SECONDS_TO_STOP = 25
 """After SIGTERM, before SIGKILL. A run of training goes on from its last finished epoch either way."""
@@ -57,7 +57,8 @@ def launch(jobs: Sequence[Job], at_once: int, say: Callable[[str, str], None], d
             for key, _ in outputs.select():
                 child = key.data
                 for line in child.read_lines():
-                    say(child.job.name, line)
+                    if not line.startswith(ERROR):  # raised below, and said once
+                        say(child.job.name, line)
                 if child.ended:
                     outputs.unregister(child.output)
                     children.remove(child)
@@ -94,9 +95,10 @@ class _Child:
         return lines
 
     def raise_for_failure(self) -> None:
-        code = self.process.wait()
+        with self.process:  # closes its pipe
+            code = self.process.wait()
         if code == EXIT_BAD_INPUT and self.last_lines:
-            raise ValueError(self.last_lines[-1].removeprefix("error: "))
+            raise ValueError(self.last_lines[-1].removeprefix(ERROR))
         if code:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(f"{self.job.name} {how}; its last lines were:\n" + "\n".join(self.last_lines))
@@ -112,8 +114,8 @@ def _stopping() -> Iterator[list[_Child]]:
         for child in children:
             child.process.terminate()
         for child in children:
-            try:
-                child.process.wait(SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+            with child.process:
+                try:
+                    child.process.wait(SECONDS_TO_STOP)
+                except subprocess.TimeoutExpired:
+                    child.process.kill()

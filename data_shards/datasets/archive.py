@@ -3,6 +3,8 @@
 A tar is read in place. A compressed tar or a zip is rewritten once as a plain tar, since neither can be read at random.
 """
 
+import gzip
+import lzma
 import os
 import tarfile
 import zipfile
@@ -84,10 +86,12 @@ def _plain_tar(archive: Path, unpack_dir: Path) -> Path:
         if zipfile.is_zipfile(archive):
             return _copy_once(archive, unpack_dir, _zip_members(archive))
         if _is_plain_tar(archive):
+            _check_end(archive)
             return archive
         return _copy_once(archive, unpack_dir, _tar_members(archive))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} is neither a folder nor a whole tar, tar.gz or zip ({error}); fetch it again") from error
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error) as error:
+        reason = str(error).partition(":\n")[0]  # tarfile goes on with a line for each kind of compression
+        raise ValueError(f"{archive} is neither a folder nor a whole tar, tar.gz or zip ({reason}); fetch it again") from error
 
 
 def _is_plain_tar(archive: Path) -> bool:
@@ -107,11 +111,24 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with tarfile.open(archive, "r|*") as tar:
+    with tarfile.open(archive, "r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
         for member in tar:
             content = tar.extractfile(member) if member.isreg() else None
             if content is not None:
                 yield member.name, member.size, content
+        while tar.fileobj.read(1 << 20):  # to the checksum at the end
+            pass
+
+
+def _check_end(archive: Path) -> None:
+    """Tarfile takes a file that ends within a header for a whole one; a whole one ends with a block of zeros."""
+    with tarfile.open(archive, "r:") as tar:
+        for _ in tar:
+            pass
+    with open(archive, "rb") as file:
+        file.seek(tar.offset)
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it has no end mark: it was cut short")
 
 
 def _copy_once(archive: Path, unpack_dir: Path, members: Iterator[tuple[str, int, IO[bytes]]]) -> Path:

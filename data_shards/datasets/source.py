@@ -44,6 +44,10 @@ class Source(BaseModel):
         """
         if self.kind == "synthetic":
             return self._synthetic()
+        drawn = ("train_per_class", "val_per_class", "seed")
+        idle = [name for name in drawn if getattr(self, name) != type(self).model_fields[name].default]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} applies to synthetic only; the dataset {self.kind} is used whole")
         if self.path is None:
             raise ValueError(f"the dataset {self.kind} needs a path: the folder or archive that holds the images")
         path = self.path.expanduser().absolute()

@@ -81,9 +81,14 @@ class TinyImageNet(Dataset):
 
     def _val(self) -> Iterator[Sample]:
         wanted = set(self._wnids)
-        for line in self._lines("val/val_annotations.txt"):
-            name, wnid = line.split("\t")[:2]
-            if wnid in wanted:
+        annotations = [line.split("\t") for line in self._lines("val/val_annotations.txt") if line.strip()]
+        seen: set[str] = set()
+        for name, *rest in annotations:
+            if not rest or name in seen:
+                what = "twice" if rest else "without a class"
+                raise ValueError(f"{self.root}: val_annotations.txt lists {name} {what}; fetch the copy again")
+            seen.add(name)
+            if (wnid := rest[0]) in wanted:
                 yield self._sample("val", wnid, f"val/images/{name}")
 
     def _sample(self, split: Split, wnid: str, name: str) -> Sample:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 PARENT_VARIABLE = "ALEXNET_PARENT_PID"
 EXIT_BAD_INPUT = 3
+ERROR = "error: "
+"""What the sentence begins with."""
 FULL_BYTES = 1 << 20
 """A disk with less than this left is what made a write fail."""
 
@@ -24,7 +26,7 @@ def run_worker(work: Callable[[Path], None]) -> None:
     die_with_parent()
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # our own children are guarded too
     if len(sys.argv) != 2:
-        print(f"error: expected one job file: python -m {work.__module__} JOB.json")
+        print(f"{ERROR}expected one job file: python -m tasks.workers.{Path(sys.argv[0]).stem} JOB.json")
         sys.exit(EXIT_BAD_INPUT)
     try:
         work(Path(sys.argv[1]))
@@ -32,7 +34,7 @@ def run_worker(work: Callable[[Path], None]) -> None:
         sentence = explain(error, Path(sys.argv[1]).parent)
         if sentence is None:
             raise
-        print(f"error: {sentence}", flush=True)
+        print(f"{ERROR}{sentence}", flush=True)
         sys.exit(EXIT_BAD_INPUT)
 
 

@@ -1,6 +1,7 @@
 """The flows as programs, run as a user would."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,9 @@ from flows.train import train
 def call(flow, *options, home):
     command = [sys.executable, "-m", f"flows.{flow}", *map(str, options)]
     environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize("flow", [shard, train, evaluate, reproduce])
@@ -32,15 +35,15 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
     [
         ("reproduce", ["--preset", "nope"], 'Invalid value "nope" for --preset'),
         ("reproduce", ["--epochs", "0"], "epochs: Input should be greater than 0"),
-        ("train", ["--epoch", "3"], 'Unknown option: "--epoch"'),
+        ("train", ["--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
         ("evaluate", [], "Parameter --weights requires an argument"),
     ],
 )
 def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):
     result = call(flow, *options, home=tmp_path)
     assert result.returncode != 0
-    assert message in " ".join((result.stdout + result.stderr).replace("│", " ").split())
-    assert "Traceback" not in result.stdout + result.stderr
+    assert message in " ".join(result.stdout.replace("│", " ").split())
+    assert "Traceback" not in result.stdout
 
 
 def folder(tmp_path, content):
@@ -60,12 +63,10 @@ def folder(tmp_path, content):
     ],
 )
 def test_bad_images_get_one_sentence_at_the_end(content, message, tmp_path):
-    import re
-
     source = folder(tmp_path, content)
     result = call("shard", "--preset", "folder", "--source", source, "--workspace", tmp_path / "w", home=tmp_path / "home")
     assert result.returncode == 1
-    said = result.stdout + result.stderr
+    said = result.stdout
     assert "Traceback" not in said
     assert re.match(f"error: .*{message}", said.strip().splitlines()[-1])
     assert sum("error" in line.lower() for line in said.splitlines()) == 1

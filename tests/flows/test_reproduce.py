@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -13,32 +14,34 @@ FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def start(workspace, *options):
-    """Start the program in a process group of its own, with Prefect's files in the workspace too."""
-    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *SHORT, *options]
+def start(workspace):
+    """Start the program in a process group of its own, with Prefect's files in the workspace too; it prints to `said.txt`."""
+    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *SHORT]
     environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    with open(workspace / "said.txt", "w") as said:
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def finish(process):
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, said
+def finish(workspace):
+    process = start(workspace)
+    code = process.wait(timeout=300)
+    said = (workspace / "said.txt").read_text()
+    assert code == 0, said
     assert "Traceback" not in said
+    assert "WARNING" not in said
     assert "Warning" not in said
     return said
 
 
-def kill_when_it_says(process, words):
-    """Kill everything the program started, without warning, as soon as a line holds the words."""
-    for line in process.stdout:
-        if words in line:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.stdout.close()
-            process.wait()
-            return
-    pytest.fail(f"the program ended without saying {words!r}")
+def kill_when(workspace, condition):
+    """Kill everything the program started, without warning, as soon as the condition holds."""
+    process = start(workspace)
+    while not condition() and process.poll() is None:
+        time.sleep(0.01)
+    ended = process.poll()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert ended is None, "the program ended before it could be killed"
 
 
 def measured(workspace):
@@ -48,7 +51,7 @@ def measured(workspace):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("unbroken")
-    return workspace, finish(start(workspace))
+    return workspace, finish(workspace)
 
 
 def test_the_last_lines_are_the_table_and_where_it_is(unbroken):
@@ -83,13 +86,20 @@ def test_error_rates_agree_with_the_predictions_that_lie_beside_them(unbroken):
 def test_a_second_run_finds_everything_and_changes_nothing(unbroken):
     workspace, _ = unbroken
     before = (workspace / "tables" / "error_rates.parquet").read_bytes()
-    said = finish(start(workspace))
+    said = finish(workspace)
     assert " epoch " not in said
     assert (workspace / "tables" / "error_rates.parquet").read_bytes() == before
 
 
 def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbroken, tmp_path):
-    for words in ("images of 20 classes into", "epoch 1/2", "networks have not seen val yet"):
-        kill_when_it_says(start(tmp_path), words)
-    finish(start(tmp_path))
+    def said(words):
+        return lambda: words in (tmp_path / "said.txt").read_text()
+
+    def half_trained():
+        return any(tmp_path.glob("runs/*/*.partial/checkpoint.pt"))
+
+    for condition in (said("images of 20 classes into"), half_trained, said("networks have not seen val yet")):
+        kill_when(tmp_path, condition)
+    assert "resumed after epoch 1/2" in (tmp_path / "said.txt").read_text()
+    finish(tmp_path)
     pd.testing.assert_frame_equal(measured(tmp_path), measured(unbroken[0]))

@@ -220,7 +220,6 @@ def test_a_step_that_is_resumed_finds_what_it_left(tmp_path: Path) -> None:
     assert list(read_manifest(tmp_path / "a").files) == ["checkpoint.pt"]
 
 
-@pytest.mark.xfail(strict=True, reason="publish lists the manifest that a run left which was killed just before the rename")
 def test_a_run_that_was_killed_between_manifest_and_name_can_be_resumed(tmp_path: Path) -> None:
     artifact = made(tmp_path / "a")
     (tmp_path / "a").rename(tmp_path / "a.partial")

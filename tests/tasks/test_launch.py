@@ -21,8 +21,6 @@ from tasks.artifacts import ROOT
 from tasks.launch import Job, WorkerError, launch
 from tasks.workers.jobs import ColoursJob, ShardJob
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # launch leaves its children's pipes open
-
 Processes = Callable[[Path], dict[int, str]]
 WaitFor = Callable[[Callable[[], bool], str], None]
 
@@ -68,7 +66,6 @@ def test_a_worker_does_its_job_and_is_heard_line_by_line(tmp_path: Path, heard: 
     assert not processes(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="_Child never closes the pipe that it reads")
 def test_no_pipe_is_left_to_the_collector(tmp_path: Path, heard: Heard) -> None:
     jobs = [shard_job(tmp_path / "a"), missing_source(tmp_path / "b")]
     with warnings.catch_warnings(record=True) as caught:
@@ -251,7 +248,6 @@ def test_a_worker_whose_run_is_gone_before_it_begins_does_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.json", "b.json"]])
-@pytest.mark.xfail(strict=True, reason="guard.run_worker reads the name of the module that is run, which is __main__")
 def test_a_worker_says_how_it_is_called(arguments: list[str]) -> None:
     ended = subprocess.run([sys.executable, "-m", "tasks.workers.shard", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (3, "")

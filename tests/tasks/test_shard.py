@@ -13,8 +13,6 @@ from model.network.inputs import Colours
 from tasks.artifacts import Artifact, find, read_manifest
 from tasks.shard import dataset_name, measure_colours, shard_split
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # launch leaves its children's pipes open
-
 SOURCE = Source(kind="synthetic", train_per_class=1, val_per_class=1)
 CONFIG = ShardConfig(side=64, samples_per_shard=16)
 

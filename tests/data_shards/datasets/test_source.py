@@ -68,7 +68,6 @@ def test_a_path_to_nothing_is_refused(kind: str, tmp_path: Path) -> None:
         source.open(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="Source.open says nothing of values that only synthetic reads")
 @pytest.mark.parametrize("values", [{"train_per_class": 5}, {"val_per_class": 5}, {"seed": 1}])
 def test_values_that_only_drawing_reads_are_refused_elsewhere(values: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synthetic"):

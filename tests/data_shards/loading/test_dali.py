@@ -156,6 +156,11 @@ def test_a_crop_of_the_whole_square_is_the_square(shards: ShardSet, stored: Stor
         assert [shards.class_indices[index] for index in twins] == [label]
 
 
+def test_crops_that_do_not_fit_are_refused(shards: ShardSet) -> None:
+    with pytest.raises(ValueError, match="^crops of 73 px do not fit the images of 72 px in .*train$"):
+        next(loader(shards, crop=73).training_epoch(0, 0))
+
+
 def test_an_epoch_left_early_leaves_no_files_behind(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     batches = loader(shards, 7).training_epoch(0, 0)
