@@ -54,7 +54,7 @@ def _decode(data: bytes) -> tuple[NDArray[np.uint8], str | None]:
         return _decode_other(data)
     try:
         _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours == "CMYK":
+        if colours in ("CMYK", "YCCK"):
             return _decode_other(data)
         return decode_jpeg(data), "grey" if colours == "Gray" else None
     except ValueError as error:

@@ -1,6 +1,6 @@
 """What every source of images answers: which classes there are, which samples a split holds, and one sample's bytes.
 
-Called by `data_shards.shards`, which writes what it finds here, and by `tasks.shard`, which names a dataset.
+Called by `data_shards.writing`, which writes what it finds here, and by `tasks.shard`, which names a dataset.
 """
 
 from abc import ABC, abstractmethod

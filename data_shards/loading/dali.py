@@ -38,13 +38,15 @@ class Loader:
     num_threads: int
     """CPU threads that decode."""
 
-    def training_epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield every image once, shuffled, cropped and mirrored at random from (seed, epoch): (N, crop, crop, 3), (N,)."""
+    def __post_init__(self) -> None:
         # DALI crashes on a region that does not lie in its image.
         if self.crop > self.shards.side:
             raise ValueError(
                 f"crops of {self.crop} px do not fit the images of {self.shards.side} px in {self.shards.directory}"
             )
+
+    def training_epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield every image once, shuffled, cropped and mirrored at random from (seed, epoch): (N, crop, crop, 3), (N,)."""
         draws = draw_crops(len(self.shards), self.shards.side - self.crop, seed, epoch)
         with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
             pieces = write_epoch_order(self.shards, seed, epoch, Path(directory))
