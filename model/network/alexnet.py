@@ -71,7 +71,7 @@ class AlexNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, num_classes), on tower a's device."""
         halves = self._drop_half(self._last_hidden(images))
-        return self.fc8(torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1))  # type: ignore[no-any-return]
+        return self.fc8(torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1))  # type: ignore[no-any-return]  # modules
 
     def features(self, images: Tensor) -> Tensor:
         """Return the last hidden layer (N, 4096 · width) after ReLU, before dropout, on tower a's device. [K12 §6.1]"""

@@ -284,7 +284,7 @@ def test_no_cut_of_an_archive_passes_for_the_whole(folder: Path, tmp_path: Path,
 def test_a_cut_that_tarfile_does_not_see_is_seen(folder: Path, tmp_path: Path, mode: str) -> None:
     """Where training images come last, nothing but the end of the archive tells that some are gone."""
     whole = tmp_path / ("packed.tar.gz" if mode == "w:gz" else "packed.tar")
-    with tarfile.open(whole, mode) as tar:  # type: ignore[call-overload]
+    with tarfile.open(whole, mode) as tar:  # type: ignore[call-overload]  # modes are literals
         for name in ("wnids.txt", "words.txt", "val", "train"):
             tar.add(folder / name, name)
     size = whole.stat().st_size
