@@ -1,0 +1,126 @@
+"""The development kit of an ILSVRC competition: its synsets in `meta.mat`, and truth files that name them by ILSVRC ID.
+
+An ILSVRC ID counts from 1, the leaves first, and follows no order of WNIDs; what is predicted are the leaves.
+Called by the datasets that are read from official archives, and where submissions are written and scored.
+"""
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+FIELDS = ("WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
+"""[devkit-1.0 readme] Of the struct array `synsets`, beside `ILSVRC2010_ID` or `ILSVRC2012_ID`."""
+
+
+class Synset(NamedTuple):
+    """One synset of the competition's hierarchy."""
+
+    ilsvrc_id: int
+    wnid: str
+    words: str
+    gloss: str
+    num_children: int
+    children: tuple[int, ...]
+    """ILSVRC IDs."""
+    wordnet_height: int
+    num_train_images: int
+
+
+@dataclass(frozen=True)
+class Devkit:
+    """The competition's synsets in the order of their ILSVRC IDs, the leaves first."""
+
+    synsets: list[Synset]
+    cost_matrix: NDArray[np.uint8] | None
+    """(leaves, leaves) The height of the lowest common ancestor, by ILSVRC ID − 1; 2010 only."""
+
+    @cached_property
+    def leaves(self) -> list[Synset]:
+        """The synsets that are predicted."""
+        return [synset for synset in self.synsets if not synset.num_children]
+
+    @cached_property
+    def wnids(self) -> list[str]:
+        """WNIDs of the leaves in the order of the class index, which is theirs."""
+        return sorted(synset.wnid for synset in self.leaves)
+
+    @cached_property
+    def ilsvrc_ids(self) -> dict[str, int]:
+        """The ILSVRC ID of each leaf's WNID."""
+        return {synset.wnid: synset.ilsvrc_id for synset in self.leaves}
+
+
+def parse_meta(data: bytes, name: str) -> Devkit:
+    """Return what a `meta.mat` says; `name` is how errors call it.
+
+    Raises:
+        ValueError: not a MATLAB file, or not one of a devkit.
+    """
+    try:
+        content = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets", "cost_matrix"])
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise ValueError(f"{name} is not a MATLAB file that can be read ({error}); expected the devkit's meta.mat") from error
+    records = np.atleast_1d(content.get("synsets", np.array([])))
+    fields = set(records.dtype.names or ())
+    numbering = sorted(fields & {"ILSVRC2010_ID", "ILSVRC2012_ID"})
+    if not numbering or not set(FIELDS) <= fields:
+        raise ValueError(
+            f"{name} has no array `synsets` with ILSVRC IDs and {', '.join(FIELDS)}; expected the devkit's meta.mat"
+        )
+    devkit = Devkit([_synset(record, numbering[0]) for record in records], _cost_matrix(content))
+    _check(devkit, name)
+    return devkit
+
+
+def parse_ground_truth(text: str, devkit: Devkit, num_images: int, name: str) -> list[str]:
+    """Return the WNID of each image, in the order of the sorted file names; the file has one ILSVRC ID a line.
+
+    Raises:
+        ValueError: another number of lines than images, or a line that is not the ID of a leaf.
+    """
+    lines = text.split()
+    if len(lines) != num_images:
+        raise ValueError(
+            f"{name} has {len(lines):,} lines but there are {num_images:,} images; it is of another set, or was cut"
+        )
+    wnids = {str(synset.ilsvrc_id): synset.wnid for synset in devkit.leaves}
+    for number, line in enumerate(lines, start=1):
+        if line not in wnids:
+            raise ValueError(f"{name}, line {number:,}: found {line[:20]!r}, expected an ILSVRC ID from 1 to {len(wnids):,}")
+    return [wnids[line] for line in lines]
+
+
+def _synset(record: Any, numbering: str) -> Synset:
+    return Synset(
+        ilsvrc_id=int(record[numbering]),
+        wnid=str(record["WNID"]),
+        words=str(record["words"]),
+        gloss=str(record["gloss"]),
+        num_children=int(record["num_children"]),
+        children=tuple(int(child) for child in np.atleast_1d(record["children"])),
+        wordnet_height=int(record["wordnet_height"]),
+        num_train_images=int(record["num_train_images"]),
+    )
+
+
+def _cost_matrix(content: dict[str, Any]) -> NDArray[np.uint8] | None:
+    matrix = content.get("cost_matrix")
+    return None if matrix is None else np.atleast_2d(matrix)
+
+
+def _check(devkit: Devkit, name: str) -> None:
+    """IDs count from 1, leaves come first, no WNID stands twice, and costs are of the leaves."""
+    if [synset.ilsvrc_id for synset in devkit.synsets] != list(range(1, len(devkit.synsets) + 1)):
+        raise ValueError(
+            f"{name}: the ILSVRC IDs do not count from 1 to {len(devkit.synsets):,}; expected the devkit's meta.mat"
+        )
+    leaves = devkit.leaves
+    if not leaves or leaves[-1].ilsvrc_id != len(leaves) or len(devkit.ilsvrc_ids) != len(leaves):
+        raise ValueError(f"{name}: the leaves do not come first, each once; expected the devkit's meta.mat")
+    if devkit.cost_matrix is not None and devkit.cost_matrix.shape != (len(leaves), len(leaves)):
+        raise ValueError(f"{name}: a cost matrix of shape {devkit.cost_matrix.shape} for {len(leaves):,} leaves")
