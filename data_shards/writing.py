@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_shards.datasets.dataset import Dataset, Sample, Split
-from data_shards.images import BadImageError, to_square
+from data_shards.images import BadImageError, Storage, store
 
 INDEX_VERSION = "v1.2"
 """[DALI wds2idx] The index format that names each component's file."""
@@ -124,7 +124,7 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for key, sample in zip(plan.keys, plan.samples, strict=True):
                 try:
-                    image = to_square(dataset.read(sample), config.side)
+                    image = store(dataset.read(sample), Storage("square", config.side))
                 except BadImageError as error:
                     written.bad_images.append(_bad_image(sample, error, config))
                     continue
