@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.devkit import Devkit
 from data_shards.planning import Plan
-from data_shards.writing import PARTS, SAMPLE_LIST, BadImage
+from data_shards.writing import SAMPLE_LIST, BadImage, part_path
 
 SHARDS_PER_GROUP = 64
 """Of the rows that `samples.parquet` holds together."""
@@ -31,17 +31,17 @@ class Lists(NamedTuple):
     """Size and SHA-256 of each tar and index, as they were written."""
 
 
-def write_lists(dataset: Dataset, directory: Path) -> Lists:
-    """Join the parts of every planned shard into the lists of the set.
+def write_lists(dataset: Dataset, directory: Path, work: Path) -> Lists:
+    """Join the parts of every planned shard, in `work`, into the lists of the set, in `directory`.
 
     Raises:
         FileNotFoundError: a shard is not written yet.
     """
-    plan = Plan(directory)
-    parts = [directory / PARTS / f"{plan.name_of(number)}.parquet" for number in range(len(plan))]
+    plan = Plan(work)
+    parts = [part_path(plan.name_of(number), work) for number in range(len(plan))]
     bad_images: list[BadImage] = []
     files: dict[str, dict[str, Any]] = {}
-    counts = dict.fromkeys(("images", "mended", "turned"), 0)
+    counts = dict.fromkeys(("images", "classes", "shards", "mended", "turned", "bad_images"), 0)
     with pq.ParquetWriter(directory / "samples.parquet", SAMPLE_LIST, compression="zstd") as writer:
         for tables in _grouped(map(pq.read_table, parts)):
             for table in tables:

@@ -1,7 +1,8 @@
 """Samples in, a plan out: which sample goes into which shard under which key, for the whole split before a byte is written.
 
 Called by `tasks.workers.plan`, and read by whatever process writes a shard: a plan is a file of columns, one record batch a
-shard, so that fourteen million samples are planned in a minute and any shard is found at once.
+shard, so that fourteen million samples are planned in a minute and any shard is found at once. It lies in a folder of its own,
+beside the set, which holds what is needed until the set is closed.
 """
 
 from collections import Counter
@@ -61,8 +62,8 @@ class ShardPlan(NamedTuple):
 class Plan:
     """A plan on disk, of which any shard can be read."""
 
-    def __init__(self, directory: Path) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(directory / PLAN_FILE)))
+    def __init__(self, work: Path) -> None:
+        self._reader = pa.ipc.open_file(pa.memory_map(str(work / PLAN_FILE)))
         about = self._reader.schema.metadata
         self.split = about[b"split"].decode()
         self.num_samples = int(about[b"num_samples"])
@@ -75,7 +76,15 @@ class Plan:
             raise IndexError(f"no shard {number}; the plan has {len(self):,}")
         batch = self._reader.get_batch(number)
         keys, class_indices = batch["key"].to_pylist(), batch["class_index"].to_pylist()
-        return ShardPlan(f"{self.split}-{number:05d}.tar", keys, class_indices, as_rows(batch))
+        return ShardPlan(self.name_of(number), keys, class_indices, as_rows(batch))
+
+    def num_samples_of(self, number: int) -> int:
+        """Return how many samples a shard is planned to hold."""
+        return int(self._reader.get_batch(number).num_rows)
+
+    def name_of(self, number: int) -> str:
+        """Return a shard's file name."""
+        return f"{self.split}-{number:05d}.tar"
 
     def sources(self) -> Counter[str]:
         """Return how many images are read from each archive; files of their own do not count."""
@@ -87,8 +96,8 @@ class Plan:
         return counts
 
 
-def plan_shards(dataset: Dataset, split: Split, config: ShardConfig, directory: Path) -> Plan:
-    """Shuffle the whole split by the seed, cut it into shards, and leave the plan in `directory`.
+def plan_shards(dataset: Dataset, split: Split, config: ShardConfig, work: Path) -> Plan:
+    """Shuffle the whole split by the seed, cut it into shards, and leave the plan in the folder `work`.
 
     Raises:
         ValueError: the split holds no image, one whose class is unknown, or two of one class and name.
@@ -104,46 +113,49 @@ def plan_shards(dataset: Dataset, split: Split, config: ShardConfig, directory: 
     columns = [sample_keys(samples), class_indices, *samples.columns]
     table = pa.table(columns, schema=PLAN.with_metadata(about)).combine_chunks()
     order = np.random.Generator(np.random.PCG64(config.seed)).permutation(len(table))
-    partial = directory / f"{PLAN_FILE}.partial"
+    partial = work / f"{PLAN_FILE}.partial"
     with pa.ipc.new_file(str(partial), table.schema) as writer:
         for start in range(0, len(table), config.samples_per_shard):
             shard = table.take(pa.array(order[start : start + config.samples_per_shard]))
             writer.write_batch(shard.combine_chunks().to_batches()[0])
-    partial.rename(directory / PLAN_FILE)
-    return Plan(directory)
+    partial.rename(work / PLAN_FILE)
+    return Plan(work)
 
 
-def sample_keys(samples: pa.Table) -> pa.StringArray:
+def sample_keys(samples: pa.Table) -> pa.Array:
     """Return one key a sample, WNID and the original stem, distinct, in letters, digits, `_` and `-`.
 
     Raises:
         ValueError: two samples of one class and name.
     """
-    wnids, stems = pc.fill_null(samples["wnid"], ""), pc.replace_substring_regex(samples["name"], r"(.)\.[^.]*$", r"\1")
-    plain_wnids, plain_stems = (pc.replace_substring_regex(text, "[^A-Za-z0-9_-]", "-") for text in (wnids, stems))
-    has_wnid = pc.equal(pc.replace_substring_regex(plain_stems, "_.*", ""), plain_wnids)
-    unlabelled = pc.is_null(samples["wnid"])
-    keys = pc.if_else(pc.or_(has_wnid, unlabelled), plain_stems, pc.binary_join_element_wise(plain_wnids, plain_stems, "_"))
-    changed = pc.or_(pc.not_equal(plain_stems, stems), pc.not_equal(plain_wnids, wnids))
-    changed = pc.or_(changed, pc.greater(pc.binary_length(keys), MAX_KEY))
-    keys = _mark(keys, changed, samples)
+    wnids, names = (samples[column].combine_chunks() for column in ("wnid", "name"))
+    stems = pc.replace_substring_regex(names, r"(.)\.[^.]*$", r"\1")
+    plain_wnids, plain_stems = (
+        pc.replace_substring_regex(text, "[^A-Za-z0-9_-]", "-") for text in (pc.fill_null(wnids, ""), stems)
+    )
+    begins_with_wnid = pc.equal(pc.replace_substring_regex(plain_stems, "_.*", ""), plain_wnids)
+    joined = pc.binary_join_element_wise(plain_wnids, plain_stems, "_")
+    keys = pc.if_else(pc.or_(begins_with_wnid, pc.is_null(wnids)), plain_stems, joined)
+    changed = pc.or_(pc.not_equal(plain_stems, stems), pc.not_equal(plain_wnids, pc.fill_null(wnids, "")))
+    keys = _mark(keys, pc.or_(changed, pc.greater(pc.binary_length(keys), MAX_KEY)), wnids, names)
     if pc.count_distinct(keys).as_py() < len(keys):
-        keys = _mark(keys, pc.is_in(keys, value_set=_repeated(keys)), samples)
+        keys = _mark(keys, pc.is_in(keys, value_set=_repeated(keys)), wnids, names)
     if pc.count_distinct(keys).as_py() < len(keys):
         raise ValueError(f"two images are called {_repeated(keys)[0]}; expected each name once in its class")
-    return keys.combine_chunks()
+    return keys
 
 
-def _mark(keys: pa.ChunkedArray, which: pa.ChunkedArray, samples: pa.Table) -> pa.ChunkedArray:
+def _mark(keys: pa.Array, which: pa.Array, wnids: pa.Array, names: pa.Array) -> pa.Array:
     """Give some keys a digest of the exact class and name, which keeps them apart from their likes."""
-    chosen = samples.filter(which)
-    old = keys.filter(which).to_pylist()
-    names = zip(chosen["wnid"].to_pylist(), chosen["name"].to_pylist(), strict=True)
-    marks = (sha256(f"{wnid or ''}/{name}".encode()).hexdigest()[:12] for wnid, name in names)
-    new = pa.array([f"{key[:60]}-{mark}" for key, mark in zip(old, marks, strict=True)], pa.string())
-    return pc.replace_with_mask(keys, which, new)
+    chosen = zip(*(column.filter(which).to_pylist() for column in (keys, wnids, names)), strict=True)
+    marked = [f"{key[:60]}-{_digest(wnid, name)}" for key, wnid, name in chosen]
+    return pc.replace_with_mask(keys, which, pa.array(marked, pa.string()))
 
 
-def _repeated(keys: pa.ChunkedArray) -> pa.Array:
+def _digest(wnid: str | None, name: str) -> str:
+    return sha256(f"{wnid or ''}/{name}".encode()).hexdigest()[:12]
+
+
+def _repeated(keys: pa.Array) -> pa.Array:
     counts = pc.value_counts(keys)
     return counts.filter(pc.greater(counts.field("counts"), 1)).field("values")

@@ -22,9 +22,6 @@ from data_shards.planning import ShardConfig, ShardPlan
 INDEX_VERSION = "v1.2"
 """[DALI wds2idx] The index format that names each component's file."""
 
-PARTS = "parts"
-"""The folder of what each shard adds to the lists, until the set is closed."""
-
 SAMPLE_LIST = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -98,8 +95,8 @@ class WrittenShard(NamedTuple):
     """Read to make it."""
 
 
-def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, directory: Path) -> WrittenShard:
-    """Write one tar, its index and its part of the lists. The same plan writes the same bytes.
+def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, directory: Path, work: Path) -> WrittenShard:
+    """Write one tar and its index into `directory`, and its part of the lists into `work`. The same plan writes the same bytes.
 
     Where images cannot be decoded and `bad_images` is `error`, the rest of the shard is looked at and nothing is left of it.
 
@@ -125,13 +122,13 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
         plan.name: {"size": tar.offset, "sha256": tar.sha256.hexdigest()},
         index_name(plan.name): {"size": len(index), "sha256": sha256(index.encode("ascii")).hexdigest()},
     }
-    _write_part(written, files, directory / PARTS / f"{plan.name}.parquet")
+    _write_part(written, files, part_path(plan.name, work))
     return written
 
 
-def is_written(plan: ShardPlan, directory: Path) -> bool:
-    """Whether a shard is there as a whole."""
-    return (directory / PARTS / f"{plan.name}.parquet").exists()
+def part_path(shard: str, work: Path) -> Path:
+    """Return where a shard's part of the lists lies; it is there only when the shard is whole."""
+    return work / "parts" / f"{shard}.parquet"
 
 
 class Tar:
@@ -208,7 +205,6 @@ def _index_line(sample: WrittenSample) -> str:
 
 
 def _write_part(written: WrittenShard, files: dict[str, Any], path: Path) -> None:
-    """Leave what a shard adds to the lists; its being there says that the shard is whole."""
     about = json.dumps({"files": files, "bad_images": written.bad_images})
     columns = zip(*written.samples, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SAMPLE_LIST, strict=True)]

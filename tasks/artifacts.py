@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -126,11 +128,16 @@ def begin(path: Path, keep: bool = False) -> Path:
     return partial
 
 
-def publish(path: Path, recipe: Recipe, counts: dict[str, int]) -> Artifact:
-    """Give the folder filled since `begin` its manifest and its name."""
+def publish(
+    path: Path, recipe: Recipe, counts: dict[str, int], known: Mapping[str, FileEntry] = MappingProxyType({})
+) -> Artifact:
+    """Give the folder filled since `begin` its manifest and its name.
+
+    What is `known` of large files, from when they were written and flushed, is not read again.
+    """
     partial = path.with_name(path.name + ".partial")
     names = sorted(str(file.relative_to(partial)) for file in partial.rglob("*") if file.is_file())
-    files = {name: _entry(partial / name) for name in names}
+    files = {name: known.get(name) or _entry(partial / name) for name in names}
     content = "".join(f"{name} {entry.sha256}\n" for name, entry in files.items() if name not in ABOUT)
     manifest = Manifest(
         recipe=recipe,

@@ -80,10 +80,10 @@ class Dataset(ABC):
         del split
         return []
 
-    def remarks(self, split: Split) -> dict[str, int]:
-        """Return what people should hear about a split's source, as counts: images patched, members ignored."""
+    def official_count(self, split: Split) -> int | None:
+        """Return how many images people expect, where a release's papers say."""
         del split
-        return {}
+        return None
 
     def devkit(self) -> Devkit | None:
         """Return the competition's synsets, where the dataset comes from one."""

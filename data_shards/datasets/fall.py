@@ -66,11 +66,12 @@ class Fall(Dataset):
 
     def splits(self) -> dict[Split, str | None]:
         """Return train and what is held out: test or val."""
+        missing = None
         try:
-            missing = None if self._images else None
+            self._images  # noqa: B018  # looks for it
         except FileNotFoundError as error:
             missing = str(error)
-        return dict.fromkeys(("train", self.release.held_out), missing)
+        return {"train": missing, self.release.held_out: missing}
 
     def archives(self, split: Split) -> list[Path]:
         """Return the one archive or folder that both splits are drawn from."""
@@ -113,8 +114,7 @@ class Fall(Dataset):
 
     @cached_property
     def _images(self) -> Path:
-        found = find(self.root, self.release.images)
-        if found is not None:
+        if found := find(self.root, self.release.images):
             return found
         if not any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in self.root.iterdir()):
             raise FileNotFoundError(

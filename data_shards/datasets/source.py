@@ -56,8 +56,8 @@ class Source(BaseModel):
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] | None = None) -> Dataset:
         """Return the dataset.
 
-        A small archive that cannot be read at random is unpacked into `unpack_dir` when it is first read. `lists` has for each of
-        the dataset's `archives` the list of its members; without it samples cannot be asked for.
+        A small archive that cannot be read at random is unpacked into `unpack_dir` when it is first read. `lists` has, for each
+        of the dataset's `archives`, the list of its members; samples cannot be asked for without.
 
         Raises:
             FileNotFoundError: nothing at the path.
