@@ -116,7 +116,7 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
     if not written.samples:
         raise ValueError(f"not one of the {len(plan.samples):,} images planned for {plan.name} can be decoded")
     partial.rename(directory / plan.name)
-    index = f"{INDEX_VERSION} {len(written.samples)}\n" + "".join(map(_index_line, written.samples))
+    index = f"{INDEX_VERSION} {len(written.samples)}\n" + "".join(map(index_line, written.samples))
     _write_whole(directory / index_name(plan.name), lambda file: file.write(index.encode("ascii")))
     files = {
         plan.name: {"size": tar.offset, "sha256": tar.sha256.hexdigest()},
@@ -144,18 +144,36 @@ class Tar:
         member = tarfile.TarInfo(name)
         member.size = len(data)
         begin = self.offset + tarfile.BLOCKSIZE
-        self._write(b"".join((member.tobuf(tarfile.USTAR_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE))))
+        self._write(b"".join((member.tobuf(tarfile.USTAR_FORMAT), data, bytes(filled_up(len(data)) - len(data)))))
         return begin
 
     def finish(self) -> None:
         """Write the end mark, filled up to a whole record."""
-        end = 2 * tarfile.BLOCKSIZE
-        self._write(bytes(end + -(self.offset + end) % tarfile.RECORDSIZE))
+        self._write(bytes(filled_up(self.offset + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE) - self.offset))
 
     def _write(self, data: bytes) -> None:
         self.file.write(data)
         self.sha256.update(data)
         self.offset += len(data)
+
+
+def index_name(shard: str) -> str:
+    """`train-00000.idx` for `train-00000.tar`."""
+    return shard.removesuffix(".tar") + ".idx"
+
+
+def index_line(sample: WrittenSample) -> str:
+    """Return one line of DALI's index: each component's kind, offset, size and name."""
+    line = f"jpg {sample.offset} {sample.size} {sample.key}.jpg"
+    if sample.class_index is None:
+        return f"{line}\n"
+    label_at = filled_up(sample.offset + sample.size) + tarfile.BLOCKSIZE
+    return f"{line} cls {label_at} {len(str(sample.class_index))} {sample.key}.cls\n"
+
+
+def filled_up(size: int, unit: int = tarfile.BLOCKSIZE) -> int:
+    """Return where what ends at `size` ends when it is filled up to whole units."""
+    return -(-size // unit) * unit
 
 
 def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardConfig) -> WrittenShard:
@@ -195,15 +213,6 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
     return written
 
 
-def _index_line(sample: WrittenSample) -> str:
-    """One line of DALI's index: each component's kind, offset, size and name."""
-    line = f"jpg {sample.offset} {sample.size} {sample.key}.jpg"
-    if sample.class_index is None:
-        return f"{line}\n"
-    label_at = sample.offset + -(-sample.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + tarfile.BLOCKSIZE
-    return f"{line} cls {label_at} {len(str(sample.class_index))} {sample.key}.cls\n"
-
-
 def _write_part(written: WrittenShard, files: dict[str, Any], path: Path) -> None:
     about = json.dumps({"files": files, "bad_images": written.bad_images})
     columns = zip(*written.samples, strict=True)
@@ -225,8 +234,3 @@ def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def index_name(shard: str) -> str:
-    """`train-00000.idx` for `train-00000.tar`."""
-    return shard.removesuffix(".tar") + ".idx"

@@ -23,6 +23,7 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.parquet"
 PREDICTIONS = "predictions.parquet"
+DUPLICATES = "duplicates.parquet"
 
 Views = Literal[1, 10]
 
@@ -78,12 +79,20 @@ class VerifyJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    shards: Path
-    start: int
-    stop: int
-    step: int
+    directory: Path
+    """Of the set."""
+    shards: list[str]
+    """Names of the tars."""
     decode: bool
     """Whether every image is decoded."""
+
+
+class DuplicatesJob(BaseModel):
+    """Some finished sets, to the images that they hold more than once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sets: dict[str, Path]
 
 
 class ColoursJob(BaseModel):
