@@ -1,6 +1,7 @@
 """A set's shards in, the lists over them out: `samples.parquet`, `classes.parquet` and what else a set tells of itself.
 
-Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples.
+Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples. `_info.json` is what
+timm looks for; a competition's whole hierarchy is in `synsets.parquet`, its costs, where it has any, in `cost_matrix.npy`.
 """
 
 import json
@@ -42,17 +43,21 @@ def write_lists(dataset: Dataset, directory: Path, work: Path) -> Lists:
     bad_images: list[BadImage] = []
     files: dict[str, dict[str, Any]] = {}
     counts = dict.fromkeys(("images", "classes", "shards", "mended", "turned", "bad_images"), 0)
+    lengths: list[int] = []
     with pq.ParquetWriter(directory / "samples.parquet", SAMPLE_LIST, compression="zstd") as writer:
         for tables in _grouped(map(pq.read_table, parts)):
             for table in tables:
                 about = json.loads(table.schema.metadata[b"about"])
                 files |= about["files"]
+                lengths.append(len(table))
                 bad_images += [BadImage(*fields) for fields in about["bad_images"]]
             group = pa.concat_tables(tables).replace_schema_metadata()
             counts["images"] += len(group)
             counts["mended"] += len(group) - group["mended"].null_count
             counts["turned"] += len(group) - group["orientation"].null_count
             writer.write_table(group)
+    info = {"name": plan.split, "num_samples": sum(lengths), "filenames": [p.stem for p in parts], "shard_lengths": lengths}
+    (directory / "_info.json").write_text(json.dumps({"splits": {plan.split: info}}))
     classes = _write_classes(dataset, directory)
     if bad_images:
         pd.DataFrame(bad_images, columns=BadImage._fields).to_parquet(directory / "bad_images.parquet", index=False)

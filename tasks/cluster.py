@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect import flow, task, unmapped
 from prefect.futures import as_completed
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 from data_shards.datasets.dataset import Split
@@ -30,8 +31,13 @@ def shard_split_on(
     """Write one split as shards on the cluster of the Dask scheduler at `cluster`, or find them.
 
     Raises:
-        ValueError: prefect-dask is not installed, or what `tasks.shard.plan_split` and `write_shards` raise.
+        ValueError: no server that the workers can reach, prefect-dask is not installed, or what `tasks.shard.plan_split` and `write_shards` raise.
     """
+    if PREFECT_API_URL.value() is None:
+        raise ValueError(
+            "the workers of a cluster report to a Prefect server that they can all reach; start one and set PREFECT_API_URL "
+            "here and where the workers are started"
+        )
     planned = plan_split(source, split, config, workspace, md5)
     if isinstance(planned, Artifact):
         return planned
@@ -44,7 +50,15 @@ def shard_split_on(
         for done in as_completed(write_slice.map(unmapped(planned), slices)):
             bar.add(*done.result())
 
-    write_on_cluster()
+    try:
+        write_on_cluster()
+    except RuntimeError as error:
+        if "deserialization" in str(error):
+            raise ValueError(
+                f"the scheduler or a worker of {cluster} cannot import this project; start both in a checkout of it, "
+                f"with its Python: python -m dask scheduler, python -m dask worker"
+            ) from error
+        raise
     return close_split(planned)
 
 

@@ -5,9 +5,8 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
 
-from tasks.steps import Log
+from tasks.steps import Log, in_run
 
 SECONDS_BETWEEN_LINES = 5.0
 WIDTH = 24
@@ -23,7 +22,7 @@ class Bar:
         self.images = self.bytes = 0
         self.start = self.last_line = monotonic()
         self.artifact_id: UUID | None = None
-        if TaskRunContext.get() is not None:
+        if in_run():
             self.artifact_id = cast("UUID", create_progress_artifact(100 * done / total, description=name))
 
     def add(self, images: int, num_bytes: int) -> None:
