@@ -31,7 +31,8 @@ def shard_split_on(
     """Write one split as shards on the cluster of the Dask scheduler at `cluster`, or find them.
 
     Raises:
-        ValueError: no server that the workers can reach, prefect-dask is not installed, or what `tasks.shard.plan_split` and `write_shards` raise.
+        ValueError: no server that the workers can reach, prefect-dask is not installed, or the workers cannot import this; and
+            what `tasks.shard.plan_split` and `write_shards` raise.
     """
     if PREFECT_API_URL.value() is None:
         raise ValueError(
