@@ -87,7 +87,7 @@ def plan_split(source: Source, split: Split, config: ShardConfig, workspace: Pat
         config=config,
         unpack_dir=unpack_dir,
         lists=lists,
-        directory=begin(path, keep=True),
+        directory=begin(path, keep=(work / PLAN_FILE).exists()),
         work=work,
     )
     if not (work / PLAN_FILE).exists():
