@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
-from data_shards.datasets.members import WNID, check_classes, find, identity, read_members
+from data_shards.datasets.members import WNID, check_classes, find, has_class_folders, identity, read_members
 
 
 class FallRelease(NamedTuple):
@@ -116,7 +116,7 @@ class Fall(Dataset):
     def _images(self) -> Path:
         if found := find(self.root, self.release.images):
             return found
-        if not any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in self.root.iterdir()):
+        if not has_class_folders(self.root):
             raise FileNotFoundError(
                 f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar"
             )
