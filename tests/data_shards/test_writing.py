@@ -23,7 +23,7 @@ from data_shards.shard_set import ShardSet
 from data_shards.writing import ShardConfig, plan_shards, sample_keys, write_lists, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
-CONFIG = ShardConfig(side=64, samples_per_shard=8)
+CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -322,6 +322,6 @@ def test_a_config_that_cannot_be_is_refused(values: dict[str, object], message: 
 
 @pytest.mark.parametrize(("per_shard", "sizes"), [(1, [1] * 20), (7, [7, 7, 6]), (20, [20]), (1000, [20])])
 def test_shards_are_full_but_the_last(per_shard: int, sizes: list[int]) -> None:
-    plans = plan_shards(TINY, "train", ShardConfig(side=64, samples_per_shard=per_shard))
+    plans = plan_shards(TINY, "train", ShardConfig(storage="square64", samples_per_shard=per_shard))
     assert [len(plan.samples) for plan in plans] == sizes
     assert [plan.name for plan in plans] == [f"train-{n:05d}.tar" for n in range(len(sizes))]
