@@ -8,16 +8,13 @@ printed. Batches that a side has ready by then are its gain: up to two of ours, 
 import argparse
 import io
 import random
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +24,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.record import COLOURS, ROOT, alternate, record
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from benchmarks.photographs import PHOTOGRAPHS, Photographs
+from benchmarks.record import COLOURS, alternate, record
+from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.images import decode_jpeg
+from data_shards.listing import write_lists
 from data_shards.loading.dali import Loader
+from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from data_shards.writing import write_shard
 from model.network.inputs import subtract_mean
 
-PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "imagenet-samples-500.tar"
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 WORKERS = 2
 """Threads on our side, processes on theirs."""
 BATCH = 128
@@ -45,48 +43,19 @@ CROP = 224
 SIDE = 256
 
 
-@dataclass(frozen=True)
-class Photographs(Dataset):
-    """The images of a tar or a folder, repeated under other names until there are `num_images` of them."""
-
-    source: Path
-    num_images: int
-    name = "photographs"
-
-    def classes(self) -> list[ImageClass]:
-        """Return two classes: what is shown does not matter here."""
-        return [ImageClass("n00000000", "even"), ImageClass("n00000001", "odd")]
-
-    def samples(self, split: Split) -> list[Sample]:
-        """Return the samples, one round of the images after the other."""
-        found = _in_folder(self.source) if self.source.is_dir() else _in_tar(self.source)
-        if not found:
-            raise ValueError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
-        repeated = (found[i % len(found)] for i in range(self.num_images))
-        return [Sample(split, f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated)]
-
-    def identity(self, split: Split) -> dict[str, Any]:
-        """Return the source and the number."""
-        return {"source": str(self.source), "num_images": self.num_images, "split": split}
-
-
-def _in_tar(path: Path) -> list[tuple[str, int, int]]:
-    with tarfile.open(path) as tar:
-        return [(str(path), m.offset_data, m.size) for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
-
-
-def _in_folder(path: Path) -> list[tuple[str, None, None]]:
-    return [(str(file), None, None) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-
-
 def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
     """Write the training split with the project's own writer; return the shards, their bytes in the page cache."""
     config = ShardConfig(storage=f"square{SIDE}", samples_per_shard=250)
-    plans = plan_shards(dataset, "train", config)
+    shards, work = directory / "train", directory / "train.work"
+    shards.mkdir()
+    work.mkdir()
+    plan = plan_shards(dataset, "train", config, work)
     with ProcessPoolExecutor(WORKERS) as pool:
-        written = list(pool.map(partial(write_shard, dataset, config=config, directory=directory), plans))
-    write_lists(dataset, written, directory)
-    return ShardSet.open(directory)
+        for written in pool.map(partial(write_shard, dataset, config=config, directory=shards, work=work), plan):
+            if written.bad_images:
+                raise ValueError(f"an image cannot be decoded: {written.bad_images[0]}")
+    write_lists(dataset, shards, work)
+    return ShardSet.open(shards)
 
 
 def our_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """A set's shards in, the lists over them out: `samples.parquet`, `classes.parquet` and what else a set tells of itself.
 
-Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples. `_info.json` is what
-timm looks for; a competition's whole hierarchy is in `synsets.parquet`, its costs, where it has any, in `cost_matrix.npy`.
+Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples. `_info.json` is
+what timm looks for; a competition's hierarchy is in `synsets.parquet`, its costs, where it has any, in `cost_matrix.npy`.
 """
 
 import json

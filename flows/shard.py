@@ -15,7 +15,7 @@ from flows.command_line import run
 from flows.presets import PresetName, load_preset
 from tasks.artifacts import Artifact
 from tasks.cluster import shard_split_on
-from tasks.shard import measure_colours, shard_split
+from tasks.shard import check_md5, measure_colours, shard_split
 from tasks.train import TrainingSet
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
@@ -70,7 +70,7 @@ def shard(
         check: Whether original images are decoded once to see that they are whole.
         seed: Of the shuffle, instead of the preset's.
         wnids: Text file with the classes to take from a fall release, one WNID a line.
-        md5: File as md5sum writes it; archives that differ from it are refused.
+        md5: File as md5sum writes it; archives that it names are read first, and refused where they differ.
         workers: Processes that write shards, instead of one a processor.
         cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards instead.
         workspace: Folder for everything that is made.
@@ -85,11 +85,13 @@ def shard(
     plan = load_preset(dataset, archives, shards=changes, target={"wnids": wnids})
     with locked(workspace) as workspace:
         sets = {}
+        if md5 is not None and plan.target.path is not None:
+            check_md5(plan.target.path, md5, workspace)
         for split in choose_splits(plan.target, splits, workspace):
             if cluster is None:
-                sets[split] = shard_split(plan.target, split, plan.shards, workspace, workers, md5)
+                sets[split] = shard_split(plan.target, split, plan.shards, workspace, workers)
             else:
-                sets[split] = shard_split_on(cluster, plan.target, split, plan.shards, workspace, md5)
+                sets[split] = shard_split_on(cluster, plan.target, split, plan.shards, workspace)
         record = ShardRecord(sets=sets)
         create_table_artifact(record.as_cells(), key="shards", description=f"Shards of {dataset}")
         return record

@@ -25,20 +25,19 @@ MAX_SLICES = 200
 """Task runs a set; Prefect keeps a record of each."""
 
 
-def shard_split_on(
-    cluster: str, source: Source, split: Split, config: ShardConfig, workspace: Path, md5: Path | None = None
-) -> Artifact:
+def shard_split_on(cluster: str, source: Source, split: Split, config: ShardConfig, workspace: Path) -> Artifact:
     """Write one split as shards on the cluster of the Dask scheduler at `cluster`, or find them.
 
     Raises:
-        ValueError: no server that the workers can reach, prefect-dask is not installed, or what `tasks.shard.plan_split` and `write_shards` raise.
+        ValueError: no server that the workers can reach, prefect-dask is not installed, or the workers cannot import this; and
+            what `tasks.shard.plan_split` and `write_shards` raise.
     """
     if PREFECT_API_URL.value() is None:
         raise ValueError(
             "the workers of a cluster report to a Prefect server that they can all reach; start one and set PREFECT_API_URL "
             "here and where the workers are started"
         )
-    planned = plan_split(source, split, config, workspace, md5)
+    planned = plan_split(source, split, config, workspace)
     if isinstance(planned, Artifact):
         return planned
     bar = Bar(planned.name, planned.num_samples, num_written(planned), run_log())

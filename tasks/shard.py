@@ -5,6 +5,7 @@ What that needs lies in a folder beside the set, `<digest>.work`, until the set 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,11 +50,9 @@ class PlannedSet(BaseModel):
 
 
 @task(task_run_name="shard {source.kind} {split}")
-def shard_split(
-    source: Source, split: Split, config: ShardConfig, workspace: Path, num_workers: int | None = None, md5: Path | None = None
-) -> Artifact:
+def shard_split(source: Source, split: Split, config: ShardConfig, workspace: Path, num_workers: int | None = None) -> Artifact:
     """Write one split as shards, or find them: `shards/<dataset>/<split>/<digest>`."""
-    planned = plan_split(source, split, config, workspace, md5)
+    planned = plan_split(source, split, config, workspace)
     if isinstance(planned, Artifact):
         return planned
     bar = Bar(planned.name, planned.num_samples, num_written(planned), run_log())
@@ -61,9 +60,7 @@ def shard_split(
     return close_split(planned)
 
 
-def plan_split(
-    source: Source, split: Split, config: ShardConfig, workspace: Path, md5: Path | None = None
-) -> PlannedSet | Artifact:
+def plan_split(source: Source, split: Split, config: ShardConfig, workspace: Path) -> PlannedSet | Artifact:
     """List what lies in the split's archives and plan its shards, or find the finished set.
 
     Raises:
@@ -81,10 +78,7 @@ def plan_split(
     if found is not None:
         log.info("%s: found %s", name, path)
         return _accept(found, config)
-    archives = dataset.archives(split)
-    if md5 is not None:
-        check_md5(archives, md5, workspace)
-    lists = {archive: list_members(archive, workspace) for archive in archives}
+    lists = {archive: list_members(archive, workspace) for archive in dataset.archives(split)}
     work = path.with_name(f"{path.name}.work")
     work.mkdir(parents=True, exist_ok=True)
     job = SetJob(
@@ -93,7 +87,7 @@ def plan_split(
         config=config,
         unpack_dir=unpack_dir,
         lists=lists,
-        directory=begin(path, keep=True),
+        directory=begin(path, keep=(work / PLAN_FILE).exists()),
         work=work,
     )
     if not (work / PLAN_FILE).exists():
@@ -157,20 +151,40 @@ def list_members(archive: Path, workspace: Path) -> Path:
     return make([step])[0].path / MEMBERS
 
 
-def check_md5(archives: list[Path], md5: Path, workspace: Path) -> None:
-    """Hold archives against a file as md5sum writes it, each once: `checksums/<name>/<digest>`.
+@task(task_run_name="MD5 of archives")
+def check_md5(archives: Path, md5: Path, workspace: Path) -> list[Artifact]:
+    """Hold the files of a folder against a list as md5sum writes it, each once: `checksums/<name>/<digest>`.
 
     Raises:
-        ValueError: an archive differs, the file does not name it, or is not of that form.
+        ValueError: a file differs, none is named in the list, or it is no such list.
     """
-    known = _read_md5(md5)
-    for archive in archives:
-        if archive.name not in known:
-            raise ValueError(f"{md5} has no MD5 of {archive.name}; add the line, or do without the check")
-        job = ChecksumJob(archive=archive, md5=known[archive.name])
-        made_from = recipe({"archive": identity(archive)}, {"md5": job.md5})
-        path = location(workspace / "checksums" / archive.name, made_from)
-        make([Step(f"MD5 of {archive.name}", path, made_from, "checksum", job)])
+    known = read_md5(md5)
+    named = [path for path in sorted(archives.expanduser().absolute().iterdir()) if path.name in known]
+    if not named:
+        raise ValueError(f"{md5} names no file of {archives}; it speaks of {', '.join(sorted(known))}")
+    steps = []
+    for path in named:
+        job = ChecksumJob(archive=path, md5=known[path.name])
+        made_from = recipe({"archive": identity(path)}, {"md5": job.md5})
+        place = location(workspace / "checksums" / path.name, made_from)
+        steps.append(Step(f"MD5 of {path.name}", place, made_from, "checksum", job))
+    return make(steps)
+
+
+def read_md5(path: Path) -> dict[str, str]:
+    """Return the MD5 of each file name in a list as md5sum writes it.
+
+    Raises:
+        ValueError: it cannot be read or is no such list.
+    """
+    try:
+        pairs = [line.split(maxsplit=1) for line in path.expanduser().read_text("utf-8").splitlines() if line.strip()]
+        known = {Path(name.strip().lstrip("*")).name: digest.lower() for digest, name in pairs}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a list of MD5s ({error}); expected lines as md5sum writes them") from error
+    if not known or not all(re.fullmatch("[0-9a-f]{32}", digest) for digest in known.values()):
+        raise ValueError(f"{path} is no list of MD5s; expected lines as md5sum writes them: 32 digits, two blanks, a file name")
+    return known
 
 
 @task(task_run_name="colours of {shards.path.parent.parent.name}")
@@ -227,14 +241,3 @@ def _bad_images(directory: Path) -> ValueError | None:
         named.append(f"  and {len(found) - MAX_BAD_NAMED:,} more, in {directory}")
     advice = "mend or remove them, or set bad_images to report to leave such images out and list them"
     return ValueError("\n".join([f"{len(found):,} images cannot be decoded, of those looked at so far:", *named, advice]))
-
-
-def _read_md5(path: Path) -> dict[str, str]:
-    try:
-        pairs = [line.split(maxsplit=1) for line in path.expanduser().read_text("utf-8").splitlines() if line.strip()]
-        known = {Path(name.lstrip("*").strip()).name: digest.lower() for digest, name in pairs}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a list of MD5s ({error}); expected lines as md5sum writes them") from error
-    if not known or not all(len(digest) == 32 for digest in known.values()):
-        raise ValueError(f"{path} is no list of MD5s; expected lines as md5sum writes them: 32 digits, two blanks, a file name")
-    return known

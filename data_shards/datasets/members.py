@@ -26,6 +26,8 @@ WNID = re.compile(r"n\d{8}")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 """Of what counts as an image, whatever is in it; in either case of letters."""
 
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
 ROWS_AT_ONCE = 65_536
 
 MEMBERS = pa.schema(
@@ -186,8 +188,9 @@ def read_members(root: Path, members: Path) -> pa.Table:
 
 
 def find(root: Path, patterns: tuple[str, ...]) -> Path | None:
-    """Return the first path below `root` that matches the first pattern that any does."""
-    return next((path for pattern in patterns for path in sorted(root.glob(pattern))), None)
+    """Return the first archive or folder below `root` that matches the first pattern that any does."""
+    paths = (path for pattern in patterns for path in sorted(root.glob(pattern)))
+    return next((path for path in paths if path.is_dir() or path.name.endswith(ARCHIVE_SUFFIXES)), None)
 
 
 def need(root: Path, patterns: tuple[str, ...]) -> Path:
@@ -200,6 +203,11 @@ def need(root: Path, patterns: tuple[str, ...]) -> Path:
     if found is None:
         raise FileNotFoundError(f"no {patterns[0]} in {root}; expected {' or '.join(patterns)}")
     return found
+
+
+def has_class_folders(root: Path) -> bool:
+    """Whether `root` is a folder whose images are sorted by class."""
+    return root.is_dir() and any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in root.iterdir())
 
 
 def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig
 from tasks.artifacts import (
     Artifact,
     Recipe,

@@ -1,5 +1,6 @@
 """A disk that fills up while shards are written to it: a real one, of two megabytes."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_shards.datasets.source import Source
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig, plan_shards
 from tasks.artifacts import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 from tasks.workers.jobs import ShardJob
@@ -20,9 +21,10 @@ NAMESPACE = ["unshare", "--mount", "--map-root-user"]
 def in_small_disk(tmp_path: Path) -> list[str]:
     """Return the beginning of a command that runs in `tmp_path / "disk"`, on a disk of its own that nobody else sees."""
     (tmp_path / "disk").mkdir()
-    mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && cp "$0"/../job.json "$0" && exec "$@"'
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && cp "$0"/../job.json "$0"/../plan.arrow "$0" && exec "$@"'
     begin = [*NAMESPACE, "sh", "-c", mount, str(tmp_path / "disk")]
-    (tmp_path / "job.json").touch()
+    for name in ("job.json", "plan.arrow"):
+        (tmp_path / name).touch()
     if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
     return begin
@@ -31,7 +33,20 @@ def in_small_disk(tmp_path: Path) -> list[str]:
 def job(tmp_path: Path, train_per_class: int) -> None:
     source = Source(kind="synthetic", train_per_class=train_per_class)
     config = ShardConfig(storage="square128", samples_per_shard=20)
-    written = ShardJob(source=source, split="train", config=config, unpack_dir=tmp_path / "sources", num_workers=2)
+    disk, sources = tmp_path / "disk", tmp_path / "sources"
+    plan = plan_shards(source.open(sources), "train", config, tmp_path)
+    written = ShardJob(
+        source=source,
+        split="train",
+        config=config,
+        unpack_dir=sources,
+        lists={},
+        directory=disk,
+        work=disk,
+        start=0,
+        stop=len(plan),
+        step=1,
+    )
     (tmp_path / "job.json").write_text(written.model_dump_json())
 
 
@@ -53,4 +68,4 @@ def test_what_fits_on_the_small_disk_is_written(tmp_path: Path, in_small_disk: l
     job(tmp_path, train_per_class=1)
     ended = shard(tmp_path, in_small_disk)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "20 of 20 images" in ended.stdout
+    assert re.fullmatch(r"\+ 20 \d+\n", ended.stdout)

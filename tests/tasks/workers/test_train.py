@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from data_shards.listing import write_lists
+from data_shards.planning import ShardConfig, plan_shards
+from data_shards.writing import write_shard
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 from model.network.weights import load_weights
@@ -28,9 +30,12 @@ def shards(tmp_path_factory):
     root = tmp_path_factory.mktemp("shards")
     dataset, config = Synthetic(train_per_class=6, val_per_class=2), ShardConfig(storage="square72", samples_per_shard=50)
     for split in ("train", "val"):
+        work = root / f"{split}.work"
         (root / split).mkdir()
-        written = [write_shard(dataset, plan, config, root / split) for plan in plan_shards(dataset, split, config)]
-        write_lists(dataset, written, root / split)
+        work.mkdir()
+        for plan in plan_shards(dataset, split, config, work):
+            write_shard(dataset, plan, config, root / split, work)
+        write_lists(dataset, root / split, work)
     (root / "colours.json").write_text(COLOURS.model_dump_json())
     return root
 
