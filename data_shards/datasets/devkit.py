@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 FIELDS = ("WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
@@ -61,6 +60,8 @@ def parse_meta(data: bytes, name: str) -> Devkit:
     Raises:
         ValueError: not a MATLAB file, or not one of a devkit.
     """
+    import scipy.io  # here, for it takes a quarter of a second, which no other process need wait for
+
     try:
         content = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets", "cost_matrix"])
     except Exception as error:  # whatever the reader trips over is the file's fault

@@ -83,7 +83,8 @@ def test_equal_inputs_and_seed_give_equal_bytes(write_set: Any, tmp_path: Path) 
     first = digests(write_set(tmp_path / "first", TINY, config=CONFIG))
     second = digests(write_set(tmp_path / "second", TINY, config=CONFIG))
     assert set(first) == {
-        *(f"train-{n:05d}.{suffix}" for n in range(3) for suffix in ("tar", "idx")), "samples.parquet", "classes.parquet"
+        *(f"train-{n:05d}.{suffix}" for n in range(3) for suffix in ("tar", "idx")),
+        *("samples.parquet", "classes.parquet", "_info.json"),
     }  # fmt: skip
     assert first == second
 
