@@ -75,5 +75,5 @@ def _one_pass(members: Sequence[Member], views: Tensor) -> list[Tensor]:
 
 def _averaged(member: Member, views: Tensor, num_views: int) -> Tensor:
     logits: Tensor = member.network(member.prepare(views))
-    probs = logits.float().softmax(dim=1).unflatten(0, (-1, num_views)).mean(dim=1)
+    probs = logits.float().softmax(dim=1).view(-1, num_views, logits.shape[1]).mean(dim=1)
     return probs if member.columns is None else probs[:, member.columns]

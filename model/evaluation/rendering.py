@@ -5,7 +5,18 @@ from typing import Any
 
 Row = dict[str, Any]
 
-COLUMNS = ("model", "split", "top-1 %", "top-5 %", "top-1 wrong", "top-5 wrong", "images", "source")
+COLUMNS = (
+    "model",
+    "split",
+    "top-1 %",
+    "top-1 95 %",
+    "top-5 %",
+    "top-5 95 %",
+    "top-1 wrong",
+    "top-5 wrong",
+    "images",
+    "source",
+)
 LEFT = ("model", "split", "source")
 """Columns of words; numbers stand at the right."""
 
@@ -56,12 +67,16 @@ def gains_as_text(comparisons: Sequence[Row]) -> str:
 
 
 def _gain(row: Row) -> str:
-    points = [100 * -row[name] for name in ("difference", "difference_high", "difference_low")]
-    change, low, high = (f"{value:+.1f}".replace("-", "−") for value in points)
+    change, low, high = (_points(-row[name]) for name in ("difference", "difference_high", "difference_low"))
     return (
-        f"{row['second']} against {row['first']}, top-1: {change} points [{low}, {high}], "
-        f"{row['only_second_wrong']:,} images lost and {row['only_first_wrong']:,} won, p = {row['p_value']:.2g}"
+        f"{row['second']} against {row['first']}, top-1: {change} points, 95 % {low} to {high}, p = {row['p_value']:.2g}; "
+        f"alone wrong on {row['only_second_wrong']:,} images against {row['only_first_wrong']:,}"
     )
+
+
+def _points(difference: float) -> str:
+    rounded = round(100 * difference, 1)
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 
 
 def _aligned(rows: Sequence[Row], escape: Callable[[str], str]) -> list[list[str]]:
@@ -78,17 +93,18 @@ def _aligned(rows: Sequence[Row], escape: Callable[[str], str]) -> list[list[str
 
 
 def _cells(row: Row) -> list[str]:
-    errors = [_percent(row, "top1"), _percent(row, "top5")]
-    counts = [_count(row.get(name)) for name in ("top1_wrong", "top5_wrong", "num_images")]
+    errors = [text for top in ("top1", "top5") for text in (_percent(row[f"{top}_error"]), _interval(row, top))]
+    counts = [_count(row[name]) for name in ("top1_wrong", "top5_wrong", "num_images")]
     return [row["model"], f"{row['dataset']} {row['split']}", *errors, *counts, row["source"]]
 
 
-def _percent(row: Row, top: str) -> str:
-    """`27.8 [25.1, 30.7]`, or without the interval where the counts are not known."""
-    rate, low, high = (row.get(f"{top}_{name}") for name in ("error", "low", "high"))
-    if rate is None:
-        return "–"
-    return f"{100 * rate:.1f}" if low is None or high is None else f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f}"
+
+
+def _interval(row: Row, top: str) -> str:
+    low, high = row[f"{top}_low"], row[f"{top}_high"]
+    return "–" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def _count(value: int | None) -> str:

@@ -182,7 +182,7 @@ def measured_row(scored: Scored, origin: Origin, cost_matrix: CostMatrix | None 
     `cost_matrix` is that of the hierarchical cost, by class index.
     """
     counts = scored.answers.count_errors()
-    row: Row = {
+    row: Row = dict.fromkeys(SCHEMA.names) | {
         "table": scored.table,
         "model": scored.model,
         "source": "measured",
@@ -237,8 +237,8 @@ def append(known: pa.Table | None, rows: Sequence[Row], schema: pa.Schema) -> pa
     unknown = [name for name in known.schema.names if name not in schema.names]
     if newest > SCHEMA_VERSION or unknown:
         raise ValueError(
-            f"the tables hold rows of schema version {newest} (columns not known here: {', '.join(unknown) or 'none'}) and this "
-            f"program writes version {SCHEMA_VERSION}; use a newer one, or another workspace"
+            f"the tables hold rows of schema version {newest} (columns not known here: {', '.join(unknown) or 'none'}), "
+            f"this program writes version {SCHEMA_VERSION}; use a newer one, or another workspace"
         )
     return pa.concat_tables(
         [known.select([n for n in schema.names if n in known.schema.names]), new], promote_options="default"
@@ -387,4 +387,4 @@ def _published_row(row: Row) -> Row:
         values[name] = None if values[name] is None else int(values[name])
     if values["top1_wrong"] is not None:
         values |= _rates(ErrorCounts(values["num_images"], values["top1_wrong"], values["top5_wrong"]))
-    return {**values, "schema_version": SCHEMA_VERSION}
+    return dict.fromkeys(SCHEMA.names) | values | {"schema_version": SCHEMA_VERSION}
