@@ -31,7 +31,6 @@ def evaluate(
     table: TableName = "evaluation",
     names: list[str] | None = None,
     search_weights: bool = False,
-    meta: Path | None = None,
     device: str = "auto",
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
@@ -46,7 +45,6 @@ def evaluate(
         table: In which of the paper's tables the rows stand, beside the published ones.
         names: How the networks' rows are called, one for each weights file; else as their runs are.
         search_weights: Also average with weights that have the fewest top-5 errors on the validation images.
-        meta: Devkit of ILSVRC-2010, its meta.mat or its archive: adds the hierarchical cost.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
         workspace: Folder for everything that is made.
     """
@@ -64,7 +62,7 @@ def evaluate(
             members = tuple(range(len(networks)))
             rows.append(RowPlan(table=table, model=name, members=members, member_weights=found, selected_on="val"))
         scope = scope_of(shards, split, views, preset, plan.digest)
-        return write_error_rates(rows, predictions, networks, scope, workspace, meta)
+        return write_error_rates(rows, predictions, networks, scope, workspace, shards)
 
 
 def names_of(weights: Sequence[Path], names: Sequence[str] | None) -> list[str]:

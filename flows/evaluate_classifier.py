@@ -66,7 +66,8 @@ def evaluate_classifier(
     with locked(workspace) as workspace:
         shards = shard_split(plan.target, split, plan.shards, workspace)
         predictions = predict_split(networks, shards, split, views, compute, workspace, classifier)
-        return write_error_rates(rows, predictions, networks, scope_of(shards, split, views, preset, config), workspace)
+        scope = scope_of(shards, split, views, preset, config)
+        return write_error_rates(rows, predictions, networks, scope, workspace, shards)
 
 
 if __name__ == "__main__":

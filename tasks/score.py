@@ -1,5 +1,6 @@
 """A submitted file and the truth to its scores."""
 
+import tarfile
 from pathlib import Path
 
 from prefect import task
@@ -7,9 +8,11 @@ from prefect.artifacts import create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel, ConfigDict
 
-from data_shards.datasets.devkit import Devkit, parse_ground_truth
+from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from model.evaluation.submissions import Score, parse_submission, score
-from tasks.devkit import read_devkit
+
+
+META = "meta.mat"
 
 
 class ScoreRecord(BaseModel):
@@ -34,7 +37,7 @@ def score_submission(submission: Path, truth: Path, meta: Path) -> ScoreRecord:
         OSError: a file cannot be read.
         ValueError: a file is not what it should be.
     """
-    devkit = read_devkit(meta)
+    devkit = _read_devkit(meta.expanduser())
     submitted = parse_submission(_read(submission), len(devkit.leaves), str(submission))
     scores = score(submitted, _true_ids(truth, devkit), devkit.cost_matrix, str(submission))
     record = ScoreRecord(scores=scores, note=_note(submitted.num_long, devkit))
@@ -42,6 +45,18 @@ def score_submission(submission: Path, truth: Path, meta: Path) -> ScoreRecord:
         cells = [dict(zip(Score._fields, row, strict=True)) for row in scores]
         create_table_artifact(cells, key="submission-scores", description=str(record))
     return record
+
+
+def _read_devkit(path: Path) -> Devkit:
+    """What a devkit's `meta.mat` says; `path` is that file, or the devkit's archive."""
+    if not tarfile.is_tarfile(path):
+        return parse_meta(path.read_bytes(), str(path))
+    with tarfile.open(path) as tar:
+        for member in tar:
+            data = tar.extractfile(member) if Path(member.name).name == META else None
+            if data is not None:
+                return parse_meta(data.read(), f"{META} in {path}")
+    raise ValueError(f"{path} holds no {META}; expected the devkit of ILSVRC-2010 or 2012")
 
 
 def _true_ids(truth: Path, devkit: Devkit) -> list[int]:

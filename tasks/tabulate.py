@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
@@ -11,9 +12,11 @@ from prefect.artifacts import create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel, ConfigDict
 
+from data_shards.shard_set import ShardSet
 from model.evaluation.answers import Answers
 from model.evaluation.ensembles import Mix, average, check_same, search_weights
 from model.evaluation.error_rates import is_at_chance
+from model.evaluation.hierarchical import by_class_index
 from model.evaluation.parquet import write_whole
 from model.evaluation.predictions import open_predictions
 from model.evaluation.rendering import Row, as_cells, as_latex, as_markdown, as_text, gains_as_text
@@ -36,7 +39,6 @@ from model.evaluation.tables import (
     select,
 )
 from tasks.artifacts import Artifact, code_version
-from tasks.devkit import read_cost_matrix
 from tasks.predict import predictions_file
 from tasks.steps import run_log
 from tasks.train import Weights
@@ -92,15 +94,14 @@ def write_error_rates(
     networks: Sequence[Weights],
     scope: Scope,
     workspace: Path,
-    meta: Path | None = None,
+    shards: Artifact | None = None,
 ) -> TableRecord:
     """Add an evaluation's rows to `tables/error_rates.parquet` and what hangs on it; rows that are there stay.
 
-    `meta` is a devkit with a cost matrix, for the hierarchical cost.
+    Where the scored `shards` keep a cost matrix, as those of ILSVRC-2010 do, the rows have a hierarchical cost.
     """
     scored = _score(plans, predictions, networks)
-    cost_matrix = None if meta is None else read_cost_matrix(meta, scored[0].answers.wnids)
-    rows = _write(scored, _origin(scope), cost_matrix, workspace / "tables")
+    rows = _write(scored, _origin(scope), _cost_matrix(shards), workspace / "tables")
     _warn_of_chance(scored)
     shown = [*_published(rows), *rows]
     if TaskRunContext.get() is not None:
@@ -142,6 +143,14 @@ def _origin(scope: Scope) -> Origin:
     run = TaskRunContext.get()
     run_id = None if run is None else str(run.task_run.flow_run_id)
     return Origin(**scope.model_dump(), code_version=code_version(), run_id=run_id, created_at=datetime.now(UTC))
+
+
+def _cost_matrix(shards: Artifact | None) -> CostMatrix | None:
+    """The devkit's cost matrix in the order of the class index."""
+    if shards is None or not (shards.path / "cost_matrix.npy").exists():
+        return None
+    ids = ShardSet.open(shards.path).classes["ilsvrc_id"]
+    return by_class_index(np.load(shards.path / "cost_matrix.npy"), [int(number) for number in ids])
 
 
 def _warn_of_chance(scored: Sequence[Scored]) -> None:
