@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from model.evaluation.submissions import Score, parse_submission, score
 
-
 META = "meta.mat"
 
 

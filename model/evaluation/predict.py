@@ -36,7 +36,11 @@ def pass_sizes(shard_sizes: Iterable[int], num_views: int) -> list[int]:
 
 
 def cut(batches: Iterable[tuple[Tensor, Tensor]], sizes: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a stream of batches anew, into these sizes."""
+    """Cut a stream of batches anew, into these sizes.
+
+    Raises:
+        RuntimeError: the stream holds more.
+    """
     stream = iter(batches)
     images, class_indices = next(stream)
     for size in sizes:
@@ -45,6 +49,8 @@ def cut(batches: Iterable[tuple[Tensor, Tensor]], sizes: Iterable[int]) -> Itera
             images, class_indices = torch.cat((images, more)), torch.cat((class_indices, more_indices))
         yield images[:size], class_indices[:size]
         images, class_indices = images[size:], class_indices[size:]
+    if len(images) or next(stream, None) is not None:
+        raise RuntimeError("the loader gave more images than its shards are to hold")
 
 
 def predict(members: Sequence[Member], passes: Iterable[Tensor], at_once: int = 1) -> Iterator[list[Tensor]]:
