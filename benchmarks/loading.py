@@ -81,7 +81,7 @@ def _in_folder(path: Path) -> list[tuple[str, None, None]]:
 
 def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
     """Write the training split with the project's own writer; return the shards, their bytes in the page cache."""
-    config = ShardConfig(side=SIDE, samples_per_shard=250)
+    config = ShardConfig(storage=f"square{SIDE}", samples_per_shard=250)
     plans = plan_shards(dataset, "train", config)
     with ProcessPoolExecutor(WORKERS) as pool:
         written = list(pool.map(partial(write_shard, dataset, config=config, directory=directory), plans))

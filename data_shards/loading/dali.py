@@ -70,7 +70,7 @@ class Loader:
         return {
             "tars": [str(piece.tar) for piece in pieces],
             "indexes": [str(piece.index_file) for piece in pieces],
-            "labelled": bool(self.shards.samples["class_index"].notna().all()),
+            "labelled": self.shards.labelled,
             "on_gpu": on_gpu,
             "batch_size": self.batch_size,
             "num_threads": self.num_threads,

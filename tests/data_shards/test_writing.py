@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from data_shards.datasets.dataset import Dataset, Sample, Split
 from data_shards.datasets.folder import ImageFolder
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import BadImageError, to_square
+from data_shards.images import BadImageError, Storage, store
 from data_shards.shard_set import ShardSet
 from data_shards.writing import ShardConfig, plan_shards, sample_keys, write_lists, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
-CONFIG = ShardConfig(side=64, samples_per_shard=8)
+CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -146,7 +146,7 @@ def test_what_is_stored_is_the_square_of_the_source(shards: ShardSet) -> None:
     by_name = {found.name: found for found in dataset.samples("train")}
     for row in shards.samples.iloc[::7].itertuples():
         data = (shards.directory / row.shard).read_bytes()[row.offset : row.offset + row.size]
-        assert data == to_square(dataset.read(by_name[row.name]), 72).jpeg
+        assert data == store(dataset.read(by_name[row.name]), Storage("square", 72)).jpeg
 
 
 @pytest.mark.parametrize(
@@ -256,9 +256,7 @@ BAD = {
 def test_a_bad_image_stops_the_run_and_is_named(write_set: Any, tmp_path: Path) -> None:
     dataset = folder(tmp_path / "images", {"a/cut.jpg": picture()[:500], "b/fine.jpg": picture(1)})
     where = tmp_path / "images" / "train" / "a" / "cut.jpg"
-    message = (
-        rf"^cannot read cut.jpg of class a \({where}\): the image is damaged .*; mend or remove it, or set bad_images to report"
-    )
+    message = rf"^cannot read cut.jpg of class a \({where}\): the JPEG is cut short .*; mend or remove it, or set bad_images to"
     with pytest.raises(BadImageError, match=message):
         write_set(tmp_path / "shards", dataset, config=CONFIG)
 
@@ -324,6 +322,6 @@ def test_a_config_that_cannot_be_is_refused(values: dict[str, object], message: 
 
 @pytest.mark.parametrize(("per_shard", "sizes"), [(1, [1] * 20), (7, [7, 7, 6]), (20, [20]), (1000, [20])])
 def test_shards_are_full_but_the_last(per_shard: int, sizes: list[int]) -> None:
-    plans = plan_shards(TINY, "train", ShardConfig(side=64, samples_per_shard=per_shard))
+    plans = plan_shards(TINY, "train", ShardConfig(storage="square64", samples_per_shard=per_shard))
     assert [len(plan.samples) for plan in plans] == sizes
     assert [plan.name for plan in plans] == [f"train-{n:05d}.tar" for n in range(len(sizes))]

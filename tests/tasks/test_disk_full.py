@@ -30,7 +30,7 @@ def in_small_disk(tmp_path: Path) -> list[str]:
 
 def job(tmp_path: Path, train_per_class: int) -> None:
     source = Source(kind="synthetic", train_per_class=train_per_class)
-    config = ShardConfig(side=128, samples_per_shard=20)
+    config = ShardConfig(storage="square128", samples_per_shard=20)
     written = ShardJob(source=source, split="train", config=config, unpack_dir=tmp_path / "sources", num_workers=2)
     (tmp_path / "job.json").write_text(written.model_dump_json())
 

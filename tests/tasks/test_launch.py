@@ -32,7 +32,7 @@ ENDLESS = Source(kind="synthetic", train_per_class=5_000)
 def shard_job(directory: Path, source: Source = SMALL, split: Split = "train", num_workers: int = 1) -> Job:
     """Write the job file of a sharding into a folder of its own."""
     directory.mkdir()
-    config = ShardConfig(side=64, samples_per_shard=1000 if source is ENDLESS else 16)
+    config = ShardConfig(storage="square64", samples_per_shard=1000 if source is ENDLESS else 16)
     job = ShardJob(source=source, split=split, config=config, unpack_dir=directory / "sources", num_workers=num_workers)
     (directory / "job.json").write_text(job.model_dump_json())
     return Job("shard", directory / "job.json", directory.name)

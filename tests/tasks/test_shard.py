@@ -14,7 +14,7 @@ from tasks.artifacts import Artifact, find, read_manifest
 from tasks.shard import dataset_name, measure_colours, shard_split
 
 SOURCE = Source(kind="synthetic", train_per_class=1, val_per_class=1)
-CONFIG = ShardConfig(side=64, samples_per_shard=16)
+CONFIG = ShardConfig(storage="square64", samples_per_shard=16)
 
 
 def times(folder: Path) -> dict[str, tuple[int, int]]:

@@ -15,9 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from data_shards.datasets.synthetic import Synthetic
+from data_shards.listing import write_lists
 from data_shards.loading.reference import views
+from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from data_shards.writing import write_shard
 from model.evaluation.classifiers import Classifier
 from model.evaluation.predictions import open_predictions
 from model.network.alexnet import AlexNet
@@ -36,11 +38,11 @@ PIXELS_OF_TEN_VIEWS = 1e-6
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """Eighty images in tars of 23, 23, 23 and 11."""
-    directory = tmp_path_factory.mktemp("shards") / "val"
-    directory.mkdir()
-    dataset, config = Synthetic(train_per_class=1, val_per_class=4), ShardConfig(side=72, samples_per_shard=23)
-    written = [write_shard(dataset, plan, config, directory) for plan in plan_shards(dataset, "val", config)]
-    write_lists(dataset, written, directory)
+    directory, work = tmp_path_factory.mktemp("val"), tmp_path_factory.mktemp("work")
+    dataset, config = Synthetic(train_per_class=1, val_per_class=4), ShardConfig(storage="square72", samples_per_shard=23)
+    for plan in plan_shards(dataset, "val", config, work):
+        write_shard(dataset, plan, config, directory, work)
+    write_lists(dataset, directory, work)
     return directory
 
 

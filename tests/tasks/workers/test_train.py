@@ -26,7 +26,7 @@ TRAINING = TrainConfig(epochs=6, batch_size=16, learning_rate=0.005, schedule="s
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     root = tmp_path_factory.mktemp("shards")
-    dataset, config = Synthetic(train_per_class=6, val_per_class=2), ShardConfig(side=72, samples_per_shard=50)
+    dataset, config = Synthetic(train_per_class=6, val_per_class=2), ShardConfig(storage="square72", samples_per_shard=50)
     for split in ("train", "val"):
         (root / split).mkdir()
         written = [write_shard(dataset, plan, config, root / split) for plan in plan_shards(dataset, split, config)]
