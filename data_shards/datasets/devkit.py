@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
 FIELDS = ("WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
 """[devkit-1.0 readme] Of the struct array `synsets`, beside `ILSVRC2010_ID` or `ILSVRC2012_ID`."""
@@ -63,7 +64,7 @@ def parse_meta(data: bytes, name: str) -> Devkit:
     """
     try:
         content = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets", "cost_matrix"])
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+    except (ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
         raise ValueError(f"{name} is not a MATLAB file that can be read ({error}); expected the devkit's meta.mat") from error
     records = np.atleast_1d(content.get("synsets", np.array([])))
     fields = set(records.dtype.names or ())

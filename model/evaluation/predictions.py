@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
-from model.evaluation.parquet import write_whole
+from model.evaluation.parquet import ROWS_AT_ONCE, write_whole
 
 MAX_CLASSES_WITH_PROBS = 2000
 METADATA_KEY = b"predictions"
-ROWS_AT_ONCE = 1024
-"""(ours) Of 1,000 classes, 4 MB: few enough to hold of every member of an ensemble, enough to be read fast."""
 
 FORMAT: dict[str, Any] = {
     "compression": "none",
