@@ -78,7 +78,9 @@ def _pillow_square(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     scale = SIDE / min(image.size)
-    image = image.resize((max(SIDE, round(image.width * scale)), max(SIDE, round(image.height * scale))), Image.Resampling.BICUBIC)
+    image = image.resize(
+        (max(SIDE, round(image.width * scale)), max(SIDE, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
     left, top = (image.width - SIDE) // 2, (image.height - SIDE) // 2
     stored = io.BytesIO()
     image.crop((left, top, left + SIDE, top + SIDE)).save(stored, "JPEG", quality=QUALITY, subsampling="4:2:0")
@@ -103,7 +105,9 @@ def _bare_square(sample: Sample) -> bytes:
     size = max(SIDE, round(width * scale)), max(SIDE, round(height * scale))
     scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (size[1] - SIDE) // 2, (size[0] - SIDE) // 2
-    jpeg: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(scaled[top : top + SIDE, left : left + SIDE]), QUALITY, "RGB", "420")
+    jpeg: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(scaled[top : top + SIDE, left : left + SIDE]), QUALITY, "RGB", "420"
+    )
     return jpeg
 
 
@@ -164,32 +168,52 @@ def _call(job):
 if __name__ == "__main__":
     import sys
     from benchmarks.record import alternate
-    num = int(sys.argv[1]); mode = sys.argv[2]; rounds = int(sys.argv[3])
+
+    num = int(sys.argv[1])
+    mode = sys.argv[2]
+    rounds = int(sys.argv[3])
     with tempfile.TemporaryDirectory(dir=sys.argv[4] if len(sys.argv) > 4 else None) as w:
         w = Path(w)
         tar = Photographs(PHOTOGRAPHS, num)
-        files = w / "files"; files.mkdir()
+        files = w / "files"
+        files.mkdir()
         for s in tar.rows():
             (files / s.name).write_bytes(_read(s))
         ds = tar if mode == "square" else Photographs(files, num)
         b = Bench(ds, w)
+
         def planned(config):
-            work = Path(tempfile.mkdtemp(dir=w)); plan = plan_shards(ds, "train", config, work)
+            work = Path(tempfile.mkdtemp(dir=w))
+            plan = plan_shards(ds, "train", config, work)
             return work, len(plan)
+
         def our(name, config, n):
             work, shards = planned(config)
             return partial(b.rate, name, n, [partial(ours, ds, config, work, numbers=range(k, shards, n)) for k in range(n)])
+
         S = b.samples
         if mode == "square":
             c = ShardConfig(storage="square256", samples_per_shard=SAMPLES_PER_SHARD)
-            sides = {"ours 1": our("ours 1", c, 1), "ours 2": our("ours 2", c, 2), "pillow": partial(b.rate, "pillow", 1, [partial(webdataset_with_pillow, S)]),
-              "bare": partial(b.rate, "bare", 1, [partial(bare_loop, S, num_threads=2)])}
+            sides = {
+                "ours 1": our("ours 1", c, 1),
+                "ours 2": our("ours 2", c, 2),
+                "pillow": partial(b.rate, "pillow", 1, [partial(webdataset_with_pillow, S)]),
+                "bare": partial(b.rate, "bare", 1, [partial(bare_loop, S, num_threads=2)]),
+            }
         else:
             c = ShardConfig(storage="original", samples_per_shard=SAMPLES_PER_SHARD, check=False)
             c2 = ShardConfig(storage="original", samples_per_shard=SAMPLES_PER_SHARD)
-            sides = {"ours 1": our("ours 1", c, 1), "wds 1": partial(b.rate, "wds 1", 1, [partial(webdataset_as_it_is, S)]), "cp 1": partial(b.rate, "cp 1", 1, [partial(copied, S)]),
-               "ours 2": our("ours 2", c, 2), "wds 2": partial(b.rate, "wds 2", 2, [partial(webdataset_as_it_is, S[k::2]) for k in range(2)]), "cp 2": partial(b.rate, "cp 2", 2, [partial(copied, S[k::2]) for k in range(2)]),
-               "checked": our("checked", c2, 1), "decoded": partial(b.rate, "decoded", 1, [partial(decoded, S)])}
+            sides = {
+                "ours 1": our("ours 1", c, 1),
+                "wds 1": partial(b.rate, "wds 1", 1, [partial(webdataset_as_it_is, S)]),
+                "cp 1": partial(b.rate, "cp 1", 1, [partial(copied, S)]),
+                "ours 2": our("ours 2", c, 2),
+                "wds 2": partial(b.rate, "wds 2", 2, [partial(webdataset_as_it_is, S[k::2]) for k in range(2)]),
+                "cp 2": partial(b.rate, "cp 2", 2, [partial(copied, S[k::2]) for k in range(2)]),
+                "checked": our("checked", c2, 1),
+                "decoded": partial(b.rate, "decoded", 1, [partial(decoded, S)]),
+            }
         r = alternate(sides, rounds)
         print(r, {k: v >> 20 for k, v in b.peaks.items()})
-        for p in b.pools.values(): p.shutdown()
+        for p in b.pools.values():
+            p.shutdown()
