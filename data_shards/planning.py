@@ -141,7 +141,8 @@ def sample_keys(samples: pa.Table) -> pa.Array:
     if pc.count_distinct(keys).as_py() < len(keys):
         keys = _mark(keys, pc.is_in(keys, value_set=_repeated(keys)), wnids, names)
     if pc.count_distinct(keys).as_py() < len(keys):
-        raise ValueError(f"two images are called {_repeated(keys)[0]}; expected each name once in its class")
+        place = pc.index(keys, _repeated(keys)[0]).as_py()
+        raise ValueError(f"class {wnids[place]} has two images called {names[place]}; expected each name once in its class")
     return keys
 
 

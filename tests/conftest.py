@@ -65,7 +65,7 @@ def tar_of(files: Files, mode: str = "w") -> bytes:
 
 
 def meta_mat(year: int, **changes: object) -> bytes:
-    """Return a devkit's meta.mat, some of its variables changed."""
+    """Return a devkit's meta.mat, some of its variables changed or, where they are None, left out."""
     numbers = float if year == 2012 else int
     dtype = [(name, object) for name in (f"ILSVRC{year}_ID", "WNID", "words", "gloss", "num_children")]
     dtype += [(name, object) for name in ("children", "wordnet_height", "num_train_images")]
@@ -83,7 +83,8 @@ def meta_mat(year: int, **changes: object) -> bytes:
             [[0 if i == j else 1 if min(i, j) > 1 else 2 for i in range(5)] for j in range(5)], np.uint8
         )
     data = io.BytesIO()
-    scipy.io.savemat(data, variables | changes, do_compression=True)
+    changed = {name: value for name, value in (variables | changes).items() if value is not None}
+    scipy.io.savemat(data, changed, do_compression=True)
     return data.getvalue()
 
 

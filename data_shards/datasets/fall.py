@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split, in_order
 from data_shards.datasets.members import WNID, check_classes, find, has_class_folders, identity, read_members
 
 
@@ -82,7 +82,8 @@ class Fall(Dataset):
         """Return the split's samples by WNID, then by name.
 
         Raises:
-            ValueError: the release has no such split; a listed class without images, or a folder that is no class.
+            ValueError: the release has no such split; a listed class without images, a folder that is no class, or two images
+                of one class and name.
         """
         if split not in self.splits():
             raise ValueError(f"{self.name} has no split {split}; it is drawn into train and {self.release.held_out}")
@@ -92,8 +93,7 @@ class Fall(Dataset):
             listed = pc.is_in(wnids, value_set=pa.array(self._classes))
             images, wnids = images.filter(listed), wnids.filter(listed)
         check_classes(wnids, self._classes, self._images)
-        images = images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES)
-        images = images.sort_by([("wnid", "ascending"), ("name", "ascending")])
+        images = in_order(images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES), self._images)
         held_out = draw_held_out(images["wnid"], self.release.every, self.seed)
         return images.filter(pa.array(held_out if split == self.release.held_out else ~held_out))
 

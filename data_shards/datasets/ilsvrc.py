@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, Split
+from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from data_shards.datasets.members import check_classes, find, has_class_folders, identity, need, read_members
 
@@ -104,7 +104,7 @@ class Ilsvrc(Dataset):
             images = _patched(images, _patches_of(split, patch))
         images = images.sort_by("name")
         labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
-        return labelled.sort_by([("wnid", "ascending"), ("name", "ascending")])
+        return in_order(labelled, self._images(split))
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the names, sizes and times of the archives, and digests of the class list and the truth."""

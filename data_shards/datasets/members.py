@@ -76,10 +76,11 @@ class Scan:
     def _folder(self) -> Iterator[Member]:
         entries = _sorted_entries(self.root)
         for number, entry in enumerate(entries):
-            if entry.is_dir():
+            kind = _kind_of_entry(entry)
+            if kind == "folders":
                 yield from self._class_folder(entry)
-            elif is_nested_tar(entry.name):
-                yield from self._tar(Path(entry.path), entry.name)
+            elif kind is None and is_nested_tar(entry.name):
+                yield from _at_least_one(self._tar(Path(entry.path), entry.name), entry.name)
             else:
                 yield from self._files([entry], "")
             self.done = (number + 1) / len(entries)
@@ -103,24 +104,21 @@ class Scan:
             for tar, member in self._entries(file, path.name):
                 name = PurePosixPath(member.name)
                 if is_nested_tar(name.name):
-                    yield from self._synset(tar, member, archive, f"{path.name}: {name.name} at byte {member.offset_data:,}")
+                    where = f"{path.name}: {name.name} at byte {member.offset_data:,}"
+                    yield from _at_least_one(self._synset(tar, member, archive, where), where)
                 else:
-                    folder = name.parent.name or PurePosixPath(archive).stem
+                    folder = PurePosixPath(archive).stem if archive else name.parent.name
                     yield Member(archive, folder, name.name, member.offset_data, member.size)
                 if path == self.root:
                     self.done = member.offset_data / size
 
     def _synset(self, tar: tarfile.TarFile, nested: tarfile.TarInfo, archive: str, name: str) -> Iterator[Member]:
         """Read a nested tar where it lies."""
-        folder, found = PurePosixPath(nested.name).stem, 0
+        folder = PurePosixPath(nested.name).stem
         for _, member in self._entries(cast("IO[bytes]", tar.extractfile(nested)), name):
             if is_nested_tar(member.name):
-                self.ignored["other files"] += 1
-                continue
-            found += 1
+                raise ValueError(f"{name} holds another tar, {member.name}; expected nothing but images in a synset's tar")
             yield Member(archive, folder, PurePosixPath(member.name).name, nested.offset_data + member.offset_data, member.size)
-        if not found:
-            raise _empty_class(name)
 
     def _entries(self, file: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         """The images and the tars in a tar; everything else is counted."""
@@ -140,6 +138,10 @@ class Scan:
             raise ValueError(
                 f"{archive} holds a member named {member.name!r}, which leaves the folder that it is unpacked in; "
                 f"no official archive has one: fetch it again"
+            )
+        if member.issparse():
+            raise ValueError(
+                f"{archive} holds {member.name} with holes, which cannot be read in place; pack it without --sparse"
             )
         kind = _kind_of_member(member)
         return (kind is None and is_nested_tar(path.name)) or self._is_image(path.name, kind)
@@ -219,8 +221,8 @@ def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> Non
     found = set(pc.unique(folders).to_pylist())
     if unknown := sorted(found - set(known)):
         raise ValueError(
-            f"{root} holds {len(unknown):,} classes that its list of classes has not, such as {unknown[0]!r}; "
-            f"expected the WNIDs of that list and no others"
+            f"{root} holds images in {len(unknown):,} folders or tars that are none of its classes, such as "
+            f"{unknown[0] or '.'!r}; expected one for each WNID of its list of classes"
         )
     if missing := sorted(set(known) - found):
         raise ValueError(
@@ -236,7 +238,7 @@ def identity(root: Path) -> dict[str, Any]:
         return {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     digest = sha256()
     for entry in _sorted_entries(root):
-        for file in _sorted_entries(entry) if entry.is_dir() else [entry]:
+        for file in _sorted_entries(entry) if _kind_of_entry(entry) == "folders" else [entry]:
             stat = file.stat(follow_symlinks=_kind_of_entry(file) != "links")
             digest.update(f"{entry.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return {"source": root.name, "files": digest.hexdigest()}
@@ -254,15 +256,24 @@ def _sorted_entries(folder: "Path | os.DirEntry[str]") -> list["os.DirEntry[str]
 
 def _kind_of_entry(entry: "os.DirEntry[str]") -> str | None:
     """What is at a path that is no file; None for a file, behind a link too: the user laid the folder out."""
-    if entry.is_file():
+    place = Path(entry) if entry.is_symlink() else entry  # an entry stumbles over a link to itself
+    if place.is_file():
         return None
-    return "folders" if entry.is_dir() else "links" if entry.is_symlink() else "devices"
+    return "folders" if place.is_dir() else "links" if entry.is_symlink() else "devices"
 
 
 def _kind_of_member(member: tarfile.TarInfo) -> str | None:
-    if member.isreg() and not member.issparse():
+    if member.isreg():
         return None
     return "folders" if member.isdir() else "links" if member.issym() or member.islnk() else "devices"
+
+
+def _at_least_one(images: Iterator[Member], where: str) -> Iterator[Member]:
+    first = next(images, None)
+    if first is None:
+        raise _empty_class(where)
+    yield first
+    yield from images
 
 
 def _empty_class(where: str) -> ValueError:

@@ -364,9 +364,12 @@ def test_class_folders_that_contradict_the_truth_are_refused(tmp_path: Path, wri
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("unknown", "holds 1 classes that its list of classes has not, such as 'n09999999'; expected the WNIDs of that list"),
+        (
+            "unknown",
+            "holds images in 1 folders or tars that are none of its classes, such as 'n09999999'; expected one for each WNID",
+        ),
         ("missing", "holds no image of 1 of the 5 classes, such as n01440764; it is incomplete, fetch it again$"),
-        ("loose", "holds 1 classes that its list of classes has not, such as 'train'"),
+        ("loose", "holds images in 1 folders or tars that are none of its classes, such as 'train'"),
     ],
 )
 def test_classes_that_are_not_those_of_the_devkit_are_refused(
