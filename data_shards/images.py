@@ -45,7 +45,7 @@ END_OF_IMAGE = b"\xff\xd9"
 TURNED = re.compile(
     rb"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]\x00|\x01\x12\x00[\x03\x04]\x00\x00\x00\x01\x00(\x00\x00)?[\x02-\x08]"
 )
-"""[EXIF 2.3 §4.6.4] An orientation other than upright in either order of bytes. Reading a segment takes as long as reading the image."""
+"""[EXIF 2.3 §4.6.4] An orientation other than upright, in either order of bytes. Only then is the slow reader asked."""
 
 STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0x(\w\w)")
 """[libjpeg JWRN_EXTRANEOUS_DATA]"""
