@@ -1,20 +1,18 @@
 """Our writer against the obvious ones: `python -m benchmarks.sharding`.
 
-All sides read the same full-size photographs from the page cache and write shards to the same disk; ours checks, hashes, lists and
-flushes them besides. Each side's processes are started once; its first round, which is not counted, warms them up.
+All sides read the same full-size photographs from the page cache and write shards to the same disk; ours checks, hashes, lists
+and flushes them besides. Each side's processes are started once; its first round, which is not counted, warms them up.
 """
 
 import argparse
 import io
 import os
-import resource
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +32,9 @@ from data_shards.writing import write_shard
 
 # What is heavy and belongs to one side is imported where it is used: every process imports this module, and its memory counts.
 
+Job = Callable[..., "Done"]
+"""Writes what falls to one process into the folder `directory`."""
+
 SIDE = 256
 SAMPLES_PER_SHARD = 250
 
@@ -45,7 +46,7 @@ class Done(NamedTuple):
     peak_memory: int  # bytes, of the process since it was started
 
 
-def ours(dataset: Photographs, config: ShardConfig, work: Path, directory: Path, numbers: range) -> Done:
+def our_writer(dataset: Photographs, config: ShardConfig, work: Path, numbers: range, directory: Path) -> Done:
     """Write shards as `tasks.workers.shard` does."""
     cv2.setNumThreads(1)
     plan = Plan(work)
@@ -69,7 +70,7 @@ def _webdataset(samples: list[Sample], directory: Path, convert: Callable[[bytes
     pattern = f"{directory}/{os.getpid()}-%05d.tar"
     with webdataset.ShardWriter(pattern, maxcount=SAMPLES_PER_SHARD, verbose=0) as writer:
         for sample in samples:
-            label = int(sample.wnid[-1])
+            label = int(sample.wnid[-1]) if sample.wnid else 0
             writer.write({"__key__": Path(sample.name).stem, "jpg": convert(_read(sample)), "cls": label})
     return Done(len(samples), _peak_memory())
 
@@ -87,7 +88,7 @@ def _pillow_square(data: bytes) -> bytes:
     return stored.getvalue()
 
 
-def bare_loop(samples: list[Sample], directory: Path, num_threads: int) -> Done:
+def bare_loop(samples: list[Sample], num_threads: int, directory: Path) -> Done:
     """Decode, scale, encode and put into a tar, and nothing else."""
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(num_threads) as pool, tarfile.open(directory / "bare.tar", "w") as tar:
@@ -134,86 +135,140 @@ def _read(sample: Sample) -> bytes:
 
 
 def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+class Side:
+    """Processes of its own, and what each of them is to do in a round."""
+
+    def __init__(self, name: str, jobs: list[Job], num_images: int, workspace: Path) -> None:
+        self.name, self.jobs, self.num_images, self.workspace = name, jobs, num_images, workspace
+        self.pool = ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn"))
+        self.peak_memory = 0
+
+    def rate(self) -> float:
+        """Run all jobs side by side; return images a second."""
+        directory = Path(tempfile.mkdtemp(dir=self.workspace))
+        start = perf_counter()
+        done = list(self.pool.map(_run, self.jobs, [directory] * len(self.jobs)))
+        seconds = perf_counter() - start
+        shutil.rmtree(directory)
+        if sum(part.num_images for part in done) != self.num_images:
+            raise RuntimeError(f"{self.name} wrote {done}, which does not make {self.num_images:,} images")
+        self.peak_memory = max(self.peak_memory, *(part.peak_memory for part in done))
+        return self.num_images / seconds
+
+
+def _run(job: Job, directory: Path) -> Done:
+    return job(directory=directory)
 
 
 class Bench:
-    def __init__(self, dataset, workspace):
-        self.dataset, self.workspace = dataset, workspace
-        self.samples = dataset.rows()
-        self.pools = {}
-        self.peaks = {}
+    """The sides, all over the same photographs."""
 
-    def pool(self, name, n):
-        if name not in self.pools:
-            self.pools[name] = ProcessPoolExecutor(n, mp_context=get_context("spawn"))
-        return self.pools[name]
+    def __init__(self, source: Path, num_images: int, workspace: Path) -> None:
+        self.dataset, self.workspace = Photographs(source, num_images), workspace
+        self.samples = self.dataset.rows()
 
-    def rate(self, name, n, jobs):
-        directory = Path(tempfile.mkdtemp(dir=self.workspace))
-        pool = self.pool(name, n)
-        start = perf_counter()
-        done = list(pool.map(_call, [partial(job, directory=directory) for job in jobs]))
-        elapsed = perf_counter() - start
-        assert sum(d.num_images for d in done) == len(self.samples)
-        self.peaks[name] = max(d.peak_memory for d in done)
-        shutil.rmtree(directory)
-        return len(self.samples) / elapsed
+    def ours(self, name: str, config: ShardConfig, processes: int) -> Side:
+        """Return our writer, its shards dealt out to processes."""
+        work = Path(tempfile.mkdtemp(dir=self.workspace))
+        plan = plan_shards(self.dataset, "train", config, work)
+        numbers = [range(first, len(plan), processes) for first in range(processes)]
+        jobs = [partial(our_writer, self.dataset, config, work, each) for each in numbers]
+        return self._side(name, jobs)
+
+    def theirs(self, name: str, write: Callable[..., Done], processes: int, **options: int) -> Side:
+        """Return another writer, the samples dealt out to processes."""
+        return self._side(name, [partial(write, self.samples[first::processes], **options) for first in range(processes)])
+
+    def _side(self, name: str, jobs: list[Job]) -> Side:
+        return Side(name, jobs, len(self.samples), self.workspace)
 
 
-def _call(job):
-    return job()
+def measure_squares(bench: Bench, rounds: int) -> None:
+    """Measure and record the comparisons of `square256`."""
+    config = ShardConfig(storage=f"square{SIDE}", samples_per_shard=SAMPLES_PER_SHARD)
+    rates = measured(
+        [
+            bench.ours("ours", config, 1),
+            bench.ours("ours on two", config, 2),
+            bench.theirs("pillow", webdataset_with_pillow, 1),
+            bench.theirs("bare", bare_loop, 1, num_threads=2),
+        ],
+        rounds,
+    )
+    say = _recorder(f"square{SIDE}", rates, bench)
+    say("against Pillow and webdataset, one process each", "ours", "pillow", 1.6)
+    say("on two processes against one", "ours on two", "ours", 1.8)
+    say("on two processes against a bare loop with cv2 on two threads", "ours on two", "bare", 0.95)
+
+
+def measure_originals(bench: Bench, rounds: int) -> None:
+    """Measure and record the comparisons of `original`."""
+    config = ShardConfig(storage="original", samples_per_shard=SAMPLES_PER_SHARD)
+    unchecked = config.model_copy(update={"check": False})
+    rates = measured(
+        [
+            bench.ours("ours", unchecked, 1),
+            bench.theirs("webdataset", webdataset_as_it_is, 1),
+            bench.theirs("cp", copied, 1),
+            bench.ours("ours, checked", config, 1),
+            bench.theirs("decoder", decoded, 1),
+        ],
+        rounds,
+    )
+    say = _recorder("original", rates, bench)
+    say("unchecked against webdataset, one process each", "ours", "webdataset", 1.5)
+    say("unchecked against cp, one process each", "ours", "cp", 0.9)
+    say("checked against decoding alone, one process each", "ours, checked", "decoder", None)
+
+
+def measured(sides: list[Side], rounds: int) -> dict[str, float]:
+    """Return the median rate of each side; print how much memory its processes took."""
+    from benchmarks.record import alternate
+
+    rates = alternate({side.name: side.rate for side in sides}, rounds)
+    for side in sides:
+        side.pool.shutdown()
+        print(f"  peak memory of a process: {side.name} {side.peak_memory >> 20:,} MiB", flush=True)
+    return rates
+
+
+def _recorder(storage: str, rates: dict[str, float], bench: Bench) -> Callable[[str, str, str, float | None], None]:
+    from benchmarks.record import record
+
+    unit = f"images/s of {len(bench.samples):,} photographs"
+
+    def say(what: str, ours: str, theirs: str, target: float | None) -> None:
+        record("sharding", f"{storage} {what}", rates[ours], rates[theirs], target, unit)
+
+    return say
+
+
+def main() -> None:
+    """Measure, record."""
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="benchmark-sharding-") as name:
+        workspace = Path(name)
+        measure_squares(Bench(arguments.images, arguments.num_images, workspace), arguments.rounds)
+        files = workspace / "files"  # cp copies files, so all sides read files
+        files.mkdir()
+        for sample in Photographs(arguments.images, arguments.num_images).rows():
+            (files / sample.name).write_bytes(_read(sample))
+        measure_originals(Bench(files, arguments.num_images, workspace), arguments.rounds)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--images", type=Path, default=PHOTOGRAPHS, help=f"a tar or a folder of photographs, instead of {PHOTOGRAPHS}"
+    )
+    parser.add_argument("--num-images", type=int, default=1000, help="how many to write, repeating them where there are fewer")
+    parser.add_argument("--rounds", type=int, default=5, help="of each side, to take the median of")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    import sys
-    from benchmarks.record import alternate
-
-    num = int(sys.argv[1])
-    mode = sys.argv[2]
-    rounds = int(sys.argv[3])
-    with tempfile.TemporaryDirectory(dir=sys.argv[4] if len(sys.argv) > 4 else None) as w:
-        w = Path(w)
-        tar = Photographs(PHOTOGRAPHS, num)
-        files = w / "files"
-        files.mkdir()
-        for s in tar.rows():
-            (files / s.name).write_bytes(_read(s))
-        ds = tar if mode == "square" else Photographs(files, num)
-        b = Bench(ds, w)
-
-        def planned(config):
-            work = Path(tempfile.mkdtemp(dir=w))
-            plan = plan_shards(ds, "train", config, work)
-            return work, len(plan)
-
-        def our(name, config, n):
-            work, shards = planned(config)
-            return partial(b.rate, name, n, [partial(ours, ds, config, work, numbers=range(k, shards, n)) for k in range(n)])
-
-        S = b.samples
-        if mode == "square":
-            c = ShardConfig(storage="square256", samples_per_shard=SAMPLES_PER_SHARD)
-            sides = {
-                "ours 1": our("ours 1", c, 1),
-                "ours 2": our("ours 2", c, 2),
-                "pillow": partial(b.rate, "pillow", 1, [partial(webdataset_with_pillow, S)]),
-                "bare": partial(b.rate, "bare", 1, [partial(bare_loop, S, num_threads=2)]),
-            }
-        else:
-            c = ShardConfig(storage="original", samples_per_shard=SAMPLES_PER_SHARD, check=False)
-            c2 = ShardConfig(storage="original", samples_per_shard=SAMPLES_PER_SHARD)
-            sides = {
-                "ours 1": our("ours 1", c, 1),
-                "wds 1": partial(b.rate, "wds 1", 1, [partial(webdataset_as_it_is, S)]),
-                "cp 1": partial(b.rate, "cp 1", 1, [partial(copied, S)]),
-                "ours 2": our("ours 2", c, 2),
-                "wds 2": partial(b.rate, "wds 2", 2, [partial(webdataset_as_it_is, S[k::2]) for k in range(2)]),
-                "cp 2": partial(b.rate, "cp 2", 2, [partial(copied, S[k::2]) for k in range(2)]),
-                "checked": our("checked", c2, 1),
-                "decoded": partial(b.rate, "decoded", 1, [partial(decoded, S)]),
-            }
-        r = alternate(sides, rounds)
-        print(r, {k: v >> 20 for k, v in b.peaks.items()})
-        for p in b.pools.values():
-            p.shutdown()
+    main()

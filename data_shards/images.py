@@ -42,6 +42,11 @@ SCAN = 0xDA
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 END_OF_IMAGE = b"\xff\xd9"
 
+TURNED = re.compile(
+    rb"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]\x00|\x01\x12\x00[\x03\x04]\x00\x00\x00\x01\x00(\x00\x00)?[\x02-\x08]"
+)
+"""[EXIF 2.3 §4.6.4] An orientation other than upright, in either order of bytes. Only then is the slow reader asked."""
+
 STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0x(\w\w)")
 """[libjpeg JWRN_EXTRANEOUS_DATA]"""
 
@@ -151,7 +156,7 @@ def _read_header(data: bytes) -> _Header:
     for marker, start, end in _segments(data):
         if marker in FRAMES:
             frame = data[start : start + 6]
-        elif marker == EXIF and data.startswith(b"Exif\0\0", start):
+        elif marker == EXIF and TURNED.search(data, start, end):
             orientation = orientation or _exif_orientation(data[start:end])
     if len(frame) < 6:
         raise BadImageError("the JPEG does not say its size")

@@ -24,7 +24,7 @@ from data_shards.images import Storage, store
 from data_shards.listing import Lists, write_lists
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import WrittenShard, part_path, write_shard
+from data_shards.writing import WrittenShard, member_header, part_path, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
@@ -146,6 +146,14 @@ def test_the_list_tells_where_each_jpeg_lies_and_its_digest(shards: ShardSet) ->
         with open(shards.directory / row.shard, "rb") as tar:
             tar.seek(row.offset)
             assert sha256(tar.read(row.size)).hexdigest() == row.sha256
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 110_000, 8**11 - 1])
+@pytest.mark.parametrize("name", ["a.jpg", "n01443537_12.cls", "x" * 100])
+def test_a_members_header_is_that_of_tarfile(name: str, size: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    assert member_header(name, size) == member.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_tars_hold_nothing_of_the_day_or_the_user(shards: ShardSet) -> None:
