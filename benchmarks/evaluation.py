@@ -1,11 +1,12 @@
 """The evaluation against the least it could cost: `python -m benchmarks.evaluation`.
 
-Tabulating seven networks' predictions, their averages, comparisons and classes, against reading the same files and doing nothing;
+Tabulating seven networks with their averages, comparisons and classes, against reading the same files and doing nothing;
 and predicting ten views from shards, against the network alone on the same views, ready in memory.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,6 @@ from data_shards.loading.dali import Loader
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
-from model.evaluation.parquet import ROWS_AT_ONCE
 from model.evaluation.predict import Member, cut, pass_sizes, predict
 from model.evaluation.predictions import join_parts, write_part
 from model.network.alexnet import AlexNet
@@ -110,18 +110,11 @@ def tabulate_once(what: str, directory: Path) -> None:
     start = perf_counter()
     if what == "read":
         for file in files:
-            for _ in pq.ParquetFile(file, memory_map=True).iter_batches(ROWS_AT_ONCE):
+            for _ in pq.ParquetFile(file, pre_buffer=False).iter_batches():
                 pass
     else:
         _tabulate(files, directory)
-    print(json.dumps([perf_counter() - start, peak_gigabytes()]))
-
-
-def peak_gigabytes() -> float:
-    """Return the most memory that was this process's own, in GB; pages of files that the system holds for all do not count."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    mapped = int(status["RssFile"].split()[0])
-    return (int(status["VmHWM"].split()[0]) - mapped) / 1e6
+    print(json.dumps([perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
 
 
 def _tabulate(files: list[Path], directory: Path) -> None:

@@ -128,7 +128,7 @@ def _score(plans: Sequence[RowPlan], predictions: Sequence[Artifact], networks: 
     members = [open_predictions(predictions_file(artifact)) for artifact in predictions]
     check_same(members)
     mixes = [Mix(plan.members, plan.member_weights) for plan in plans if len(plan.members) > 1]
-    averaged = iter(average(members, mixes))
+    averaged = iter(average(members, mixes) if mixes else [])
     alone = {plan.members[0]: members[plan.members[0]].answers() for plan in plans if len(plan.members) == 1}
     return [_scored(plan, networks, alone[plan.members[0]] if len(plan.members) == 1 else next(averaged)) for plan in plans]
 

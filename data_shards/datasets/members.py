@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -180,7 +181,8 @@ def read_members(root: Path, members: Path) -> pa.Table:
         inside = pc.binary_join_element_wise(str(root), table["folder"].cast(pa.string()), table["name"], "/")
         inside = pc.replace_substring(inside, "//", "/")
         archives = pc.binary_join_element_wise(str(root), table["archive"].cast(pa.string()), "/")
-        paths = pc.if_else(pc.is_null(table["offset"]), inside, archives).combine_chunks().dictionary_encode()
+        paths = pc.if_else(pc.is_null(table["offset"]), inside, archives).combine_chunks()
+        paths = pa.DictionaryArray.from_arrays(np.arange(len(paths), dtype=np.int32), paths)
     else:
         archives = table["archive"].combine_chunks()
         found = [str(root / archive) for archive in archives.dictionary.to_pylist()]

@@ -58,7 +58,7 @@ def judge(probs: Tensor, class_indices: NDArray[np.int64] | None) -> tuple[NDArr
     Raises:
         ValueError: a probability is not a finite number; it would be ranked as if it were right.
     """
-    if not bool(torch.isfinite(probs).all()):
+    if not bool(torch.isfinite(probs.sum())):  # one number that is not makes the sum none
         raise ValueError("probabilities that are not finite numbers; the network's weights or its inputs are broken")
     best = best_classes(probs, NUM_BEST).numpy()
     if class_indices is None:

@@ -4,6 +4,7 @@ The memory needed does not grow with the number of images.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.answers import Answers, Labels, judge
+from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
 from model.evaluation.error_rates import true_ranks
 from model.evaluation.predictions import PredictionsFile
 
@@ -41,6 +42,18 @@ class Weighting(NamedTuple):
     top5_wrong: int
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Some images are too few to share among threads, which then mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[Answers]:
     """Return what each mix of members says. All are averaged in one pass over the files; the members' order does not matter.
 
@@ -51,12 +64,15 @@ def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[An
         _check_weights(mix)
     used = sorted({position for mix in mixes for position in mix.members})
     first = check_same([members[position] for position in used])
-    judged: list[list[tuple[NDArray[np.int64], Labels | None]]] = [[] for _ in mixes]
+    sheets = [_blank(first) for _ in mixes]
     for rows, blocks in _blocks(members, used, first):
         true = None if first.class_indices is None else first.class_indices[rows]
-        for mix, so_far in zip(mixes, judged, strict=True):
-            so_far.append(judge(_mean(members, blocks, mix), true))
-    return [Answers(first.image_ids, first.wnids, *_joined(blocks)) for blocks in judged]
+        for mix, sheet in zip(mixes, sheets, strict=True):
+            best, labels = judge(_mean(members, blocks, mix), true)
+            sheet.best[rows] = best
+            if labels is not None and sheet.labels is not None:
+                sheet.labels.ranks[rows], sheet.labels.log_probs[rows] = labels.ranks, labels.log_probs
+    return sheets
 
 
 def check_same(members: Sequence[PredictionsFile]) -> PredictionsFile:
@@ -78,6 +94,7 @@ def check_same(members: Sequence[PredictionsFile]) -> PredictionsFile:
     return first
 
 
+@_one_thread()
 def search_weights(members: Sequence[PredictionsFile]) -> Weighting:
     """Return the weights with the fewest top-5 errors that a coordinate search from equal ones finds. [CHM]
 
@@ -155,10 +172,13 @@ def _canonical(member: PredictionsFile) -> str:
     return str(member.about.get("weights", member.path))
 
 
-def _joined(blocks: list[tuple[NDArray[np.int64], Labels | None]]) -> tuple[NDArray[np.int64], Labels | None]:
-    best = np.concatenate([block for block, _ in blocks])
-    labels = [labels for _, labels in blocks if labels is not None]
-    return best, Labels(*(np.concatenate(column) for column in zip(*labels, strict=True))) if labels else None
+def _blank(first: PredictionsFile) -> Answers:
+    """Answers of the right size, to be filled in: what is kept of each block would lie between what is not, and hold it."""
+    num_images, num_best = len(first), min(NUM_BEST, len(first.wnids))
+    labels = None
+    if first.class_indices is not None:
+        labels = Labels(first.class_indices, np.empty(num_images, np.int64), np.empty(num_images))
+    return Answers(first.image_ids, first.wnids, np.empty((num_images, num_best), np.int64), labels)
 
 
 def _check_weights(mix: Mix) -> None:

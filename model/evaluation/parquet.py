@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROWS_AT_ONCE = 1024
-"""(ours) In a row group. Of 1,000 classes' probabilities, 4 MB: few enough to hold of many files, enough to be read fast."""
+ROWS_PER_GROUP = 1024
+"""(ours) Of 1,000 classes' probabilities, 4 MB: few enough to hold of many files, enough to be read fast."""
 
 
 def write_whole(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, **options: Any) -> None:
@@ -21,7 +21,7 @@ def write_whole(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, **opt
     with open(partial, "wb") as file:
         with pq.ParquetWriter(file, schema, **options) as writer:
             for table in tables:
-                writer.write_table(table, ROWS_AT_ONCE)
+                writer.write_table(table, ROWS_PER_GROUP)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)

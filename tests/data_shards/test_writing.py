@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import weakref
 from collections import Counter
 from hashlib import sha256
 from itertools import groupby
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
@@ -290,3 +293,21 @@ def test_lists_of_a_set_that_lacks_a_shard_are_refused(tmp_path: Path) -> None:
     part_path("train-00001.tar", work).unlink()
     with pytest.raises(FileNotFoundError, match="train-00001.tar.parquet"):
         write_lists(dataset, tmp_path / "shards", work)
+
+
+def test_lists_are_joined_a_few_shards_at_a_time(write_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    read = pq.read_table
+
+    def read_counted(path: Path) -> pa.Table:
+        table = read(path)
+        weakref.finalize(table, held.pop)
+        held.append(0)
+        assert len(held) <= 2 * 3, "a group is held while the next one is read, and no more"
+        return table
+
+    monkeypatch.setattr("data_shards.listing.SHARDS_PER_GROUP", 3)
+    monkeypatch.setattr("data_shards.listing.pq.read_table", read_counted)
+    directory = write_set(tmp_path / "shards", TINY, config=CONFIG.model_copy(update={"samples_per_shard": 1}))
+    metadata = pq.read_metadata(directory / "samples.parquet")
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [3] * 6 + [2]

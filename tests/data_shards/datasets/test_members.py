@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -238,6 +240,20 @@ def test_odd_names_come_through_to_distinct_keys(form: int, inbox: Path, tmp_pat
     samples = [sample for sample in plan.samples + other.samples if sample.wnid == A]
     assert {sample.name: dataset.read(sample) for sample in samples} == {name: f"image {name}".encode() for name in NAMES}
     assert len({*plan.keys, *other.keys}) == 2 * len(NAMES)
+
+
+def test_nothing_is_written_but_the_set(inbox: Path, tmp_path: Path, write_set: Any, picture: Any) -> None:
+    hostile = [special("a.JPEG", tarfile.SYMTYPE, "/etc/passwd"), special("b.JPEG", tarfile.FIFOTYPE), (f"._{A}.tar", b"x")]
+    written(inbox, packed(*((name, picture(n)) for n, name in enumerate(NAMES)), *hostile), f"{A}.tar")
+    written(inbox, packed((f"{B}_0.JPEG", picture(100)), (f"{B}_1.JPEG", picture(101))), f"{B}.tar")
+    dataset = listed(inbox, tmp_path)
+    before = listing(tmp_path)
+    directory = write_set(tmp_path / "set" / "train", dataset)
+    after = listing(tmp_path)
+    assert {name: time for name, time in after.items() if not name.startswith("set")} == before
+    assert {path.suffix for path in directory.iterdir()} == {".tar", ".idx", ".parquet", ".json"}
+    with tarfile.open(directory / "train-00000.tar") as opened:
+        assert all(re.fullmatch(r"n\d{8}_[\w-]+\.(jpg|cls)", name, re.ASCII) for name in opened.getnames())
 
 
 def listed(root: Path, tmp_path: Path) -> Fall:
