@@ -17,9 +17,10 @@ from benchmarks.record import COLOURS, alternate, record
 from model.evaluation.error_rates import count_errors
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
-from model.network.inputs import add_colour_noise, subtract_mean
+from model.network.inputs import colour_shifts, subtract_mean
 from model.training.config import TrainConfig
-from model.training.sgd import make_sgd
+from model.training.schedule import Rates, Shares
+from model.training.sgd import make_sgd, set_rates
 
 CLASSES = 1000
 CROP = 224
@@ -63,12 +64,14 @@ def our_step(batch: int, device: torch.device) -> Step:
     """Return what `Trainer` does with a batch of uint8 (N, H, W, 3) from the loader; it returns the loss."""
     config = TrainConfig()
     network = AlexNet(NetworkConfig(num_classes=CLASSES, crop=CROP)).initialise(config.seed).place(device, device)
-    sgd = make_sgd(network, config, fine_tune=False)
+    sgd = make_sgd(network, config)
+    set_rates(sgd, Rates(0.01, 0.01), Shares(1, 1, 1))
     images = torch.randint(256, (batch, CROP, CROP, 3), dtype=torch.uint8, device=device)
     class_indices = torch.randint(CLASSES, (batch,), device=device)
 
     def step() -> float:
-        inputs = add_colour_noise(subtract_mean(images, COLOURS), COLOURS, config.colour_noise)
+        shifts = colour_shifts(COLOURS, torch.randn(batch, 3, device=device) * config.colour_noise, "eigenvalues")
+        inputs = subtract_mean(images, COLOURS) + shifts[:, :, None, None]
         logits = network(inputs)
         loss = F.cross_entropy(logits, class_indices)
         sgd.zero_grad()

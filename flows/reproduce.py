@@ -11,6 +11,7 @@ from flows.presets import Preset, PresetName, load_preset
 from flows.shard import prepare
 from flows.train import plan_training
 from model.training.config import TrainConfig
+from model.training.recipes import RecipeName
 from tasks.artifacts import Artifact
 from tasks.compute import choose_compute
 from tasks.predict import predict_split
@@ -31,6 +32,7 @@ def reproduce(
     preset: PresetName = "demo",
     source: Path | None = None,
     seed: Annotated[int, Field(ge=0)] = 0,
+    recipe: RecipeName | None = None,
     epochs: Positive | None = None,
     pretrain_epochs: Positive | None = None,
     finetune_epochs: Positive | None = None,
@@ -45,6 +47,8 @@ def reproduce(
         preset: Which experiment: demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the first network; the others count up from it.
+        recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
+            included, instead of the preset's trainings.
         epochs: Of the networks trained from the start, instead of the preset's.
         pretrain_epochs: On the superset, instead of the preset's.
         finetune_epochs: On the target after that, instead of the preset's.
@@ -56,6 +60,7 @@ def reproduce(
     plan = load_preset(
         preset,
         source,
+        recipe,
         training={"epochs": epochs},
         pre_training={"epochs": pretrain_epochs},
         fine_tuning={"epochs": finetune_epochs},

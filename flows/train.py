@@ -12,6 +12,7 @@ from flows.shard import prepare
 from model.network.config import NetworkConfig
 from model.network.weights import read_info
 from model.training.config import TrainConfig
+from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
 from tasks.train import Training, TrainingSet, Weights, open_weights, train_networks
 from tasks.workspace import DEFAULT_WORKSPACE, locked
@@ -22,6 +23,7 @@ def train(
     preset: PresetName = "demo",
     source: Path | None = None,
     seed: Annotated[int, Field(ge=0)] = 0,
+    recipe: RecipeName | None = None,
     epochs: Annotated[int, Field(gt=0)] | None = None,
     batch_size: Annotated[int, Field(gt=0)] | None = None,
     learning_rate: Annotated[float, Field(gt=0)] | None = None,
@@ -36,6 +38,8 @@ def train(
         preset: Which experiment.
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the initial weights, the order of the images, crops, colour noise and dropout.
+        recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
+            included, instead of the preset's training.
         epochs: Instead of the preset's.
         batch_size: Instead of the preset's.
         learning_rate: Instead of the preset's.
@@ -45,7 +49,7 @@ def train(
         workspace: Folder for everything that is made.
     """
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    plan = load_preset(preset, source, network={"width": width}, training=changes, fine_tuning=changes)
+    plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network)
     with locked(workspace) as workspace:
         data = prepare(plan.target, plan.shards, workspace)

@@ -11,27 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.config import NetworkConfig
-from model.network.response_norm import local_response_norm
+from model.network.config import Initial, NetworkConfig
+from model.network.response_norm import local_response_norm, spatial_response_norm
 
 Halves = tuple[Tensor, Tensor]
 """What tower a and tower b computed, each on its tower's device."""
 
-INITIAL = {
-    "conv1": (0.01, 0.0),
-    "conv2": (0.01, 1.0),
-    "conv3": (0.03, 0.0),
-    "conv4": (0.03, 1.0),
-    "conv5": (0.03, 1.0),
-    "conv6": (0.03, 1.0),
-    "fc6": (0.01, 1.0),
-    "fc7": (0.01, 1.0),
-    "fc8": (0.01, 0.0),
-}
-"""Standard deviation of the weights and bias at full size. [CHM layers-145]
+MIDDLE = {"conv3", "conv4", "conv5", "conv6"}
+"""Layers with a deviation of their own. [CHM layers-145]"""
 
-[K12 §5] has .01 in conv3 to conv5 too, with which the loss is known to stay flat.
-"""
+BIASED = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
+"""Layers whose ReLUs are fed positive inputs from the start. [K12 §5]"""
 
 
 class TwoTowers(nn.Module):
@@ -65,12 +55,16 @@ class AlexNet(nn.Module):
             self.conv6 = TwoTowers(lambda: nn.Conv2d(2 * k(128), k(128), 3, padding=1), meet=True)
         self.fc6 = TwoTowers(lambda: nn.Linear(2 * k(128) * config.pooled**2, k(2048)), meet=True)
         self.fc7 = TwoTowers(lambda: nn.Linear(2 * k(2048), k(2048)), meet=True)
-        self.fc8 = nn.Linear(2 * k(2048), config.num_classes)
+        if config.bottleneck is not None:
+            self.bottleneck = TwoTowers(lambda: nn.Linear(2 * k(2048), config.narrow), meet=True)
+        self.fc8 = nn.Linear(2 * config.narrow, config.num_classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, num_classes), on tower a's device."""
         halves = self._drop_half(self._last_hidden(images))
+        if self.config.bottleneck is not None:
+            halves = self.bottleneck(halves)
         return self.fc8(torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1))  # type: ignore[no-any-return]  # modules
 
     def features(self, images: Tensor) -> Tensor:
@@ -88,7 +82,7 @@ class AlexNet(nn.Module):
                 layer.to(device_a)
         return self
 
-    def initialise(self, seed: int) -> "AlexNet":
+    def initialise(self, seed: int, initial: Initial = Initial()) -> "AlexNet":  # noqa: B008  # frozen
         """Draw all weights anew from `seed`; return the network.
 
         (ours) In a smaller network a unit has fewer inputs; the deviation grows with the square root of how many fewer, so
@@ -97,7 +91,8 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         inputs, full_inputs = inputs_per_unit(self.config), inputs_per_unit(NetworkConfig())
         for name, layer in self.named_children():
-            std, bias = INITIAL[name]
+            std = initial.middle_std if name in MIDDLE else initial.std
+            bias = initial.bias if name in BIASED else initial.last_bias if name == "fc8" else 0.0
             for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
                 _draw(half, std * sqrt(full_inputs[name] / inputs[name]), bias, generator)
         return self
@@ -107,8 +102,15 @@ class AlexNet(nn.Module):
         x = F.pad(images, (0, 3, 0, 3))  # conv1's last window runs 3 px past the edge: 55 × 55 from 224 [CHM layers-145]
         x = x.contiguous(memory_format=torch.channels_last)
         halves = x.to(_device(self.conv1.a)), x.to(_device(self.conv1.b))
-        halves = _pool(self._normalise(_relu(self.conv1(halves))))  # (N, 48, 27, 27) a tower
-        halves = _pool(self._normalise(_relu(self.conv2(halves))))  # (N, 128, 13, 13)
+        halves = self.conv1(halves)  # (N, 48, 55, 55) a tower
+        if self.config.relu_after_pool1:
+            halves = _relu(_pool(self._normalise(halves)))  # (N, 48, 27, 27)
+        else:
+            halves = _pool(self._normalise(_relu(halves)))
+        halves = self._normalise(_relu(self.conv2(halves)))  # (N, 128, 27, 27)
+        if self.config.spatial_norm:
+            halves = spatial_response_norm(halves[0]), spatial_response_norm(halves[1])
+        halves = _pool(halves)  # (N, 128, 13, 13)
         halves = _relu(self.conv3(halves))  # (N, 192, 13, 13)
         halves = _relu(self.conv4(halves))  # (N, 192, 13, 13)
         halves = _pool(_relu(self.conv5(halves)))  # (N, 128, 6, 6)
@@ -159,7 +161,8 @@ def inputs_per_unit(config: NetworkConfig) -> dict[str, float]:
         "conv6": 2 * k(128) * _mean_taps(last, 3, 1),
         "fc6": 2 * k(128) * last**2,
         "fc7": 2 * k(2048),
-        "fc8": 2 * k(2048),
+        "bottleneck": 2 * k(2048),
+        "fc8": 2 * config.narrow,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # One chunk's squares, sums and scales stay in a core's cache: 200,000 floats are 0.8 MB.
 CHUNK_ELEMENTS = 200_000
@@ -19,6 +20,12 @@ def local_response_norm(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     it by `size` first. The exponent is the paper's ¾, fixed: two square roots stand in for a power function.
     """
     return cast("Tensor", _ResponseNorm.apply(x, size, alpha, k))  # type: ignore[no-untyped-call]  # torch declares no types
+
+
+def spatial_response_norm(x: Tensor) -> Tensor:
+    """Return x / (1 + 1e-3 / 25 · Σ x²)^¾, the sum over 5 × 5 neighbours in the same map of (N, C, H, W). [CHM layers-145]"""
+    mean_of_25 = F.avg_pool2d(x * x, 5, stride=1, padding=2)  # beyond the edge there are zeros
+    return x * (1 + 1e-3 * mean_of_25).pow(-0.75)
 
 
 class _ResponseNorm(torch.autograd.Function):

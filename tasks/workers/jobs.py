@@ -15,8 +15,9 @@ from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 
 COLOURS = "colours.json"
+MEAN_IMAGE = "mean_image.npy"
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS = "checkpoints"
 METRICS = "metrics.parquet"
 PREDICTIONS = "predictions.parquet"
 
@@ -54,13 +55,17 @@ class TrainJob(BaseModel):
     train_shards: Path
     val_shards: Path
     colours: Path
-    """The `colours.json` measured on the training shards."""
+    """The `colours.json` measured on the training shards; the mean image lies beside it."""
     devices: tuple[str, ...] = ("cpu",)
     """One device for the network, or two: one for each tower."""
     num_threads: int = 1
     """CPU threads, for decoding and, where there is no GPU, for the network."""
     initial_weights: Path | None = None
     """Weights to be fine-tuned: all layers but the last are copied."""
+    checkpoint_minutes: float = 10.0
+    """Between two checkpoints; there is one after each epoch too."""
+    record_every: int = 100
+    """Steps a row of `metrics.parquet`."""
 
 
 class PredictTarget(BaseModel):

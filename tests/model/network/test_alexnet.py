@@ -6,8 +6,10 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from model.network.alexnet import INITIAL, AlexNet, TwoTowers, inputs_per_unit
+from model.network.alexnet import AlexNet, TwoTowers, inputs_per_unit
 from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+from model.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
 SMALL = NetworkConfig(num_classes=7, crop=64, width=1 / 8, dropout=0.5)
@@ -129,11 +131,33 @@ def test_the_sixth_convolution_adds_its_own_parameters_and_no_others():
     }
 
 
-@pytest.mark.parametrize("name", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"])
-def test_initial_weights_have_the_sources_deviation_and_bias(name):
-    network = AlexNet(NetworkConfig()).initialise(0)
-    layer = network.get_submodule(name)
-    std, bias = INITIAL[name]
+@pytest.fixture(scope="module")
+def drawn():
+    """At full size, with the sixth convolution, by each recipe."""
+    config = NetworkConfig(sixth_conv=True)
+    return {name: AlexNet(config).initialise(0, TrainConfig(**RECIPES[name].training).initial) for name in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "middle", "last_bias"), [("paper", 0.01, 0.0), ("code2012", 0.03, 0.0), ("dexp", 0.03, -7.0)]
+)
+@pytest.mark.parametrize(
+    ("name", "is_middle", "bias"),
+    [
+        ("conv1", False, 0.0),
+        ("conv2", False, 1.0),
+        ("conv3", True, 0.0),
+        ("conv4", True, 1.0),
+        ("conv5", True, 1.0),
+        ("conv6", True, 1.0),
+        ("fc6", False, 1.0),
+        ("fc7", False, 1.0),
+        ("fc8", False, None),
+    ],
+)
+def test_initial_weights_have_the_sources_deviation_and_bias(drawn, recipe, middle, last_bias, name, is_middle, bias):
+    layer = drawn[recipe].get_submodule(name)
+    std, bias = middle if is_middle else 0.01, last_bias if bias is None else bias
     for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
         assert half.weight.std().item() == pytest.approx(std, rel=0.02)
         assert (half.bias == bias).all()
@@ -156,6 +180,24 @@ def test_the_same_seed_draws_the_same_network_and_another_draws_another():
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1.a.weight"], other["conv1.a.weight"])
     assert not torch.equal(first["conv1.a.weight"], first["conv1.b.weight"])
+
+
+@pytest.mark.parametrize("num_classes", [10_184, 21_841])
+def test_very_many_classes_are_read_off_a_bottleneck_of_1024_a_tower(num_classes):
+    with torch.device("meta"):
+        network = AlexNet(NetworkConfig(num_classes=num_classes, sixth_conv=True, bottleneck=1024))
+    assert tuple(network.bottleneck.a.weight.shape) == tuple(network.bottleneck.b.weight.shape) == (1024, 4096)
+    assert tuple(network.fc8.weight.shape) == (num_classes, 2048)
+
+
+def test_a_bottleneck_is_linear():
+    network = AlexNet(NetworkConfig(num_classes=30, crop=64, width=1 / 8, bottleneck=64)).initialise(0).eval()
+    images = torch.randn(3, 3, 64, 64) * 60
+    hidden = network.features(images) * 0.5
+    layer = network.bottleneck
+    narrow = torch.cat((layer.a(hidden), layer.b(hidden)), dim=1)
+    assert (narrow < 0).any()
+    torch.testing.assert_close(network(images), network.fc8(narrow))
 
 
 def test_dropout_zeroes_half_in_training_and_halves_in_testing():

@@ -1,9 +1,12 @@
 """The training worker as a process: without Prefect, killed and begun again, and given things that do not fit."""
 
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -20,7 +23,7 @@ from tasks.workers.jobs import TrainJob
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
-TRAINING = TrainConfig(epochs=6, batch_size=16, learning_rate=0.005, schedule="steps", validate_every=2)
+TRAINING = TrainConfig(epochs=6, batch_size=16, learning_rate=0.005, schedule="steps", validate_every=2, fresh_after_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,7 @@ def job_file(folder, shards, **changes):
         "train_shards": shards / "train",
         "val_shards": shards / "val",
         "colours": shards / "colours.json",
+        "record_every": 5,
         **changes,
     }
     (folder / "job.json").write_text(TrainJob(**values).model_dump_json())
@@ -76,33 +80,60 @@ def unbroken(shards, tmp_path_factory):
 def test_it_trains_where_prefect_is_not_installed(unbroken):
     folder, said = unbroken
     assert said.strip().splitlines()[-1].startswith("100%  epoch 6/6")
+    assert "waiting for images" in said
     network, info = load_weights(folder / "weights.safetensors")
     assert network.config == NETWORK
     assert info.colours == COLOURS
     assert len(info.wnids) == 20
-    assert not (folder / "checkpoint.pt").exists()
+    assert not (folder / "checkpoints").exists()
 
 
 def test_its_metrics_count_every_image_of_every_epoch(unbroken):
     metrics = pd.read_parquet(unbroken[0] / "metrics.parquet")
-    assert list(metrics["epoch"]) == [1, 2, 3, 4, 5, 6]
-    assert (metrics["train_num_images"] == 120).all()
+    assert list(metrics["step"]) == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40, 45, 48]
+    assert (metrics.groupby("epoch")["train_num_images"].sum() == 120).all()
+    assert list(metrics["epoch"].unique()) == [1, 2, 3, 4, 5, 6]
     assert list(metrics["val_num_images"].dropna()) == [40, 40, 40]
+    assert (metrics["wait_seconds"] <= metrics["seconds"]).all()
 
 
-def test_killed_and_begun_again_it_ends_with_the_same_bytes(unbroken, shards, tmp_path):
-    job = job_file(tmp_path, shards)
-    process = worker(job)
-    while not (tmp_path / "checkpoint.pt").exists():
-        assert process.poll() is None, process.stdout.read()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert not (tmp_path / "weights.safetensors").exists()
-    again = worker(job)
-    said = again.communicate(timeout=120)[0]
-    assert again.returncode == 0, said
-    assert "resumed after epoch" in said
+def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, shards, tmp_path):
+    job = job_file(tmp_path, shards, checkpoint_minutes=0)
+    moments = random.Random()
+    resumed, seed = [], moments.randrange(10**6)
+    moments.seed(seed)
+    for _ in range(5):
+        process, before = worker(job), newest_checkpoint(tmp_path)
+        while newest_checkpoint(tmp_path) == before:  # it has begun to learn
+            assert process.poll() is None, process.stdout.read()
+        time.sleep(moments.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        resumed.append(process.communicate(timeout=30)[0])
+        assert not (tmp_path / "weights.safetensors").exists(), f"it was too fast for the moments of {seed}"
+    said = worker(job).communicate(timeout=120)[0]
+    assert all("resumed after epoch" in lines for lines in [*resumed[1:], said])
+    assert any("images\n" in lines for lines in [*resumed[1:], said]), f"no moment of {seed} lay within an epoch"
     assert (tmp_path / "weights.safetensors").read_bytes() == (unbroken[0] / "weights.safetensors").read_bytes()
+
+
+def newest_checkpoint(folder):
+    return max((path.name for path in (folder / "checkpoints").glob("*.pt")), default="")
+
+
+def test_on_sigterm_it_saves_says_so_and_leaves(unbroken, shards, tmp_path):
+    job = job_file(tmp_path, shards, training=TRAINING.model_copy(update={"epochs": 1000}))
+    process = worker(job)
+    while not newest_checkpoint(tmp_path):
+        assert process.poll() is None, process.stdout.read()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == -signal.SIGTERM
+    assert re.match(
+        r"asked to stop.*; the training is saved and goes on from here; in epoch \d+ after \d+ images, step \d+, "
+        rf"at learning rate 0.005; the last good checkpoint is {tmp_path}/checkpoints/{newest_checkpoint(tmp_path)}$",
+        said.strip().splitlines()[-1],
+    )
+    assert "Traceback" not in said
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, shards, tmp_path):
@@ -123,12 +154,18 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, shards, tmp_p
         ({"network": NETWORK.model_copy(update={"crop": 96})}, "crops of 96 px do not fit images of 72 px"),
         ({"train_shards": "nowhere"}, "nowhere is no shard set"),
         ({"initial_weights": "nothing.safetensors"}, "no weights file nothing.safetensors"),
-        ({"training": TRAINING.model_copy(update={"learning_rate": 1e30})}, "the loss became (nan|inf)"),
+        (
+            {"training": TRAINING.model_copy(update={"learning_rate": 1e30})},
+            r"the loss became (nan|inf) in step \d; lower the learning rate; in epoch 1 after \d+ images, step \d, at learning "
+            r"rate 1e\+30; there is no checkpoint yet$",
+        ),
+        (
+            {"training": TRAINING.model_copy(update={"mean": "image"})},
+            "no .*mean_image.npy: a mean image needs images of one size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(changes, message, shards, tmp_path):
-    import re
-
     process = worker(job_file(tmp_path, shards, **changes))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
