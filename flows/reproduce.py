@@ -18,7 +18,7 @@ from tasks.predict import predict_split
 from tasks.shard import dataset_name
 from tasks.tabulate import RowPlan, Scope, TableRecord, write_error_rates
 from tasks.train import Training, TrainingSet, Weights, train_networks
-from tasks.workers.jobs import Views
+from tasks.workers.jobs import Layout, Views
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 VIEWS: Views = 10
@@ -39,6 +39,7 @@ def reproduce(
     num_networks: Positive | None = None,
     num_pretrained: Annotated[int, Field(ge=0)] | None = None,
     device: str = "auto",
+    layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
     """Make Table 2 of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
@@ -54,7 +55,9 @@ def reproduce(
         finetune_epochs: On the target after that, instead of the preset's.
         num_networks: How many are trained from the start, instead of the preset's five.
         num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
-        device: auto, cpu, cuda, or two such as cuda:0,cuda:1 for one tower on each.
+        device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
+        layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
+            device, sharing every batch); what suits the devices where not given.
         workspace: Folder for everything that is made.
     """
     plan = load_preset(
@@ -66,7 +69,7 @@ def reproduce(
         fine_tuning={"epochs": finetune_epochs},
     )
     plan = plan.with_networks(num_networks, num_pretrained)
-    compute = choose_compute(device, plan.threads_per_network)
+    compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace) as workspace:
         target = prepare(plan.target, plan.shards, workspace)
         superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None

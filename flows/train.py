@@ -15,6 +15,7 @@ from model.training.config import TrainConfig
 from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
 from tasks.train import Training, TrainingSet, Weights, open_weights, train_networks
+from tasks.workers.jobs import Layout
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
@@ -30,6 +31,7 @@ def train(
     width: Annotated[float, Field(gt=0, le=1)] | None = None,
     initial_weights: Path | None = None,
     device: str = "auto",
+    layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> Weights:
     """Train one network, from the start or from other weights, sharding the images first where that is not done.
@@ -45,12 +47,14 @@ def train(
         learning_rate: Instead of the preset's.
         width: Share of each layer's kernels, instead of the preset's.
         initial_weights: Weights file to fine-tune: all layers but the last are copied, the preset's fine-tuning recipe is used.
-        device: auto, cpu, cuda, or two such as cuda:0,cuda:1 for one tower on each.
+        device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
+        layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
+            device, sharing every batch); what suits the devices where not given.
         workspace: Folder for everything that is made.
     """
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
-    compute = choose_compute(device, plan.threads_per_network)
+    compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace) as workspace:
         data = prepare(plan.target, plan.shards, workspace)
         if initial_weights is None:

@@ -90,8 +90,8 @@ def _step(training: Training, compute: Compute, workspace: Path) -> Step:
     config = {
         "network": training.network.model_dump(mode="json"),
         "training": training.config.model_dump(mode="json"),
-        # Both decide the order in which floats are summed, and with it the last bits of the weights.
-        "arithmetic": {"devices": compute.kinds, "num_threads": compute.num_threads},
+        # They decide the order in which floats are summed, and with it the last bits of the weights.
+        "arithmetic": {"devices": compute.kinds, "layout": compute.layout, "num_threads": compute.num_threads},
     }
     made_from = recipe(inputs, config, *TRAINING_CODE)
     job = TrainJob(
@@ -101,8 +101,10 @@ def _step(training: Training, compute: Compute, workspace: Path) -> Step:
         val_shards=data.val.path,
         colours=data.colours.path / COLOURS,
         devices=compute.devices,
+        layout=compute.layout,
         num_threads=compute.num_threads,
         initial_weights=None if training.initial is None else training.initial.path,
     )
     path = location(workspace / "runs" / training.name, made_from)
-    return Step(training.name, path, made_from, "train", job, resumable=True)
+    worker = "replicas" if compute.layout == "replicas" else "train"
+    return Step(training.name, path, made_from, worker, job, resumable=True)

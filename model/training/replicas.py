@@ -19,6 +19,8 @@ class Replicas:
 
     rank: int = 0
     num: int = 1
+    local_rank: int = 0
+    """Among those on this machine."""
 
     @property
     def first(self) -> bool:
@@ -50,6 +52,6 @@ def joined() -> Iterator[Replicas]:
         return
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Replicas(distributed.get_rank(), distributed.get_world_size())
+        yield Replicas(distributed.get_rank(), distributed.get_world_size(), int(os.environ["LOCAL_RANK"]))
     finally:
         distributed.destroy_process_group()

@@ -23,6 +23,10 @@ PREDICTIONS = "predictions.parquet"
 
 Views = Literal[1, 10]
 
+Layout = Literal["towers", "one-piece", "replicas"]
+"""A network's two towers one after the other, on one device or two; both towers in one piece on one device; or a replica on
+each device, which share every batch."""
+
 
 class ShardJob(BaseModel):
     """One split of one dataset, to shards."""
@@ -57,7 +61,8 @@ class TrainJob(BaseModel):
     colours: Path
     """The `colours.json` measured on the training shards; the mean image lies beside it."""
     devices: tuple[str, ...] = ("cpu",)
-    """One device for the network, or two: one for each tower."""
+    """One device for the network, two for a tower each, or any number for a replica each."""
+    layout: Layout = "towers"
     num_threads: int = 1
     """CPU threads, for decoding and, where there is no GPU, for the network."""
     initial_weights: Path | None = None

@@ -49,13 +49,14 @@ def main(job_path: Path) -> None:
 def _train(job: TrainJob, directory: Path, replicas: Replicas, stop_asked: Callable[[], bool]) -> None:
     train, val = ShardSet.open(job.train_shards), ShardSet.open(job.val_shards)
     _check(job, train, val)
-    colours = _colours(job)
+    devices = _devices(job, replicas)
+    colours = _colours(job, devices[0])
     checkpoints = Checkpoints(directory / CHECKPOINTS)
     trainer = Trainer(
-        network=_network(job),
+        network=_network(job, devices),
         config=job.training,
         colours=colours,
-        data=_data(job, train, val, replicas),
+        data=_data(job, devices[0], train, val, replicas),
         fine_tune=job.initial_weights is not None,
         saving=Saving(checkpoints, job.checkpoint_minutes, stop_asked, lambda records: _write_metrics(records, directory)),
         progress=Progress(job.training.epochs, len(train), say=print if replicas.first else lambda line: None),
@@ -95,7 +96,20 @@ def _check(job: TrainJob, train: ShardSet, val: ShardSet) -> None:
         )
 
 
-def _colours(job: TrainJob) -> Colours:
+def _devices(job: TrainJob, replicas: Replicas) -> tuple[torch.device, torch.device]:
+    """For each tower of this process's network."""
+    names = (job.devices[replicas.local_rank],) if job.layout == "replicas" else job.devices
+    first, last = torch.device(names[0]), torch.device(names[-1])
+    if first.type == "cuda":
+        torch.cuda.set_device(first)
+    if job.training.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    return first, last
+
+
+def _colours(job: TrainJob, device: torch.device) -> Colours:
     """What to subtract: the mean colour, or the centre of the mean image."""
     colours = Colours.model_validate_json(job.colours.read_bytes())
     if job.training.mean == "colour":
@@ -108,18 +122,20 @@ def _colours(job: TrainJob) -> Colours:
     image, crop = np.load(path), job.network.crop
     top, left = ((side - crop) // 2 for side in image.shape[:2])
     centre = np.ascontiguousarray(image[top : top + crop, left : left + crop])
-    return colours.model_copy(update={"mean_image": torch.from_numpy(centre).to(job.devices[0])})
+    return colours.model_copy(update={"mean_image": torch.from_numpy(centre).to(device)})
 
 
-def _network(job: TrainJob) -> AlexNet:
+def _network(job: TrainJob, devices: tuple[torch.device, torch.device]) -> AlexNet:
     network = AlexNet(job.network).initialise(job.training.seed, job.training.initial)
     if job.initial_weights is not None:
         copy_all_but_last(load_weights(job.initial_weights)[0], network)
-    return network.place(torch.device(job.devices[0]), torch.device(job.devices[-1]))
+    on_gpu = devices[0].type == "cuda"
+    one_piece = job.layout == "one-piece" or (job.layout == "replicas" and on_gpu)
+    return network.place(*devices, one_piece)
 
 
-def _data(job: TrainJob, train: ShardSet, val: ShardSet, replicas: Replicas) -> Data:
-    device, seed = torch.device(job.devices[0]), job.training.seed
+def _data(job: TrainJob, device: torch.device, train: ShardSet, val: ShardSet, replicas: Replicas) -> Data:
+    seed = job.training.seed
     shared = {"rank": replicas.rank, "num_ranks": replicas.num}
     crop, batch_size, draws = job.network.crop, job.training.batch_size, job.training.images_per_draw
     training = Loader(train, crop, batch_size, device, job.num_threads, draws, **shared)

@@ -9,6 +9,7 @@ from model.network.config import NetworkConfig
 from model.training.recipes import RECIPES
 
 TOWERS = ("a", "b")
+CPU = torch.device("cpu")
 
 
 def across_channels(x, config):
@@ -76,13 +77,17 @@ def reference(p, images, config):
     return seen
 
 
+def halves(pieces):
+    return [half.clone() for half in (pieces if len(pieces) == 2 else pieces[0].chunk(2, dim=1))]
+
+
 def layers(network, images):
     """What the layers of the network itself hand on, before ReLUs write over it."""
     seen = {}
     for name, module in network.named_children():
         module.register_forward_hook(
             lambda _module, _inputs, output, name=name: seen.update(
-                {name: output.clone() if name == "fc8" else dict(zip(TOWERS, (half.clone() for half in output), strict=True))}
+                {name: output.clone() if name == "fc8" else dict(zip(TOWERS, halves(output), strict=True))}
             )
         )
     network(images)
@@ -91,9 +96,10 @@ def layers(network, images):
 
 @pytest.mark.parametrize("starred", [{}, {"sixth_conv": True, "bottleneck": 48}])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_layer_and_every_gradient_is_the_references(recipe, starred):
+@pytest.mark.parametrize("one_piece", [False, True])
+def test_every_layer_and_every_gradient_is_the_references(recipe, starred, one_piece):
     config = NetworkConfig(num_classes=7, crop=67, width=1 / 8, **starred, **RECIPES[recipe].network)
-    network = AlexNet(config).initialise(3).double().eval()
+    network = AlexNet(config).initialise(3).double().eval().place(CPU, CPU, one_piece)
     torch.manual_seed(0)
     images = torch.randn(3, 3, 67, 67, dtype=torch.float64) * 60
     class_indices = torch.tensor([0, 6, 2])
