@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.record import ROOT
 from data_shards.datasets.source import Source
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig
 from flows.train import plan_training
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _data(source: Path, workspace: Path) -> TrainingSet:
-    images, config = Source(kind="tiny-imagenet", path=source, num_classes=40), ShardConfig(side=128)
+    images, config = Source(kind="tiny-imagenet", path=source, num_classes=40), ShardConfig(storage="square128")
     train, val = (shard_split.fn(images, split, config, workspace) for split in ("train", "val"))
     return TrainingSet(train=train, val=val, colours=measure_colours.fn(train, workspace))
 

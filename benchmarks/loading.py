@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import webdataset as wds
 from numpy.typing import NDArray
@@ -28,12 +29,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.record import COLOURS, ROOT, alternate, record
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.images import decode_jpeg
+from data_shards.listing import write_lists
 from data_shards.loading.dali import Loader
+from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from data_shards.writing import write_shard
 from model.network.inputs import subtract_mean
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "imagenet-samples-500.tar"
@@ -57,13 +60,14 @@ class Photographs(Dataset):
         """Return two classes: what is shown does not matter here."""
         return [ImageClass("n00000000", "even"), ImageClass("n00000001", "odd")]
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> pa.Table:
         """Return the samples, one round of the images after the other."""
+        del split
         found = _in_folder(self.source) if self.source.is_dir() else _in_tar(self.source)
         if not found:
             raise ValueError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
         repeated = (found[i % len(found)] for i in range(self.num_images))
-        return [Sample(split, f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated)]
+        return as_table(Sample(f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated))
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the source and the number."""
@@ -81,12 +85,17 @@ def _in_folder(path: Path) -> list[tuple[str, None, None]]:
 
 def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
     """Write the training split with the project's own writer; return the shards, their bytes in the page cache."""
-    config = ShardConfig(side=SIDE, samples_per_shard=250)
-    plans = plan_shards(dataset, "train", config)
+    config = ShardConfig(storage=f"square{SIDE}", samples_per_shard=250)
+    shards, work = directory / "train", directory / "train.work"
+    shards.mkdir()
+    work.mkdir()
+    plan = plan_shards(dataset, "train", config, work)
     with ProcessPoolExecutor(WORKERS) as pool:
-        written = list(pool.map(partial(write_shard, dataset, config=config, directory=directory), plans))
-    write_lists(dataset, written, directory)
-    return ShardSet.open(directory)
+        for written in pool.map(partial(write_shard, dataset, config=config, directory=shards, work=work), plan):
+            if written.bad_images:
+                raise ValueError(f"an image cannot be decoded: {written.bad_images[0]}")
+    write_lists(dataset, shards, work)
+    return ShardSet.open(shards)
 
 
 def our_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:

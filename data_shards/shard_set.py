@@ -10,7 +10,6 @@ from tarfile import BLOCKSIZE
 
 import numpy as np
 import pandas as pd
-import simplejpeg
 from numpy.typing import NDArray
 
 from data_shards.writing import index_name
@@ -22,7 +21,7 @@ class ShardSet:
 
     directory: Path
     samples: pd.DataFrame
-    """One row an image, in the order in which the tars hold them; columns as `data_shards.writing.WrittenSample`."""
+    """One row an image, in the order in which the tars hold them; columns as `data_shards.writing.SAMPLE_LIST`."""
     classes: pd.DataFrame
 
     @classmethod
@@ -51,8 +50,19 @@ class ShardSet:
         return list(self.classes["wnid"])
 
     @property
+    def labelled(self) -> bool:
+        """Whether the set says what its images show; a competition's test images may not."""
+        return bool(self.samples["class_index"].notna().all())
+
+    @property
     def class_indices(self) -> NDArray[np.int64]:
-        """Each image's class, in the order of the tars."""
+        """Each image's class, in the order of the tars.
+
+        Raises:
+            ValueError: the set has no labels.
+        """
+        if not self.labelled:
+            raise ValueError(f"the images of {self.directory} have no labels; expected a set whose truth is public")
         return self.samples["class_index"].to_numpy(np.int64)
 
     @property
@@ -62,12 +72,18 @@ class ShardSet:
 
     @cached_property
     def side(self) -> int:
-        """Side in pixels of the stored squares, read off the first."""
-        first = self.samples.iloc[0]
-        with open(self.directory / first["shard"], "rb") as tar:
-            tar.seek(first["offset"])
-            height, _, _, _ = simplejpeg.decode_jpeg_header(tar.read(first["size"]))
-        return int(height)
+        """Side in pixels of the stored squares.
+
+        Raises:
+            ValueError: the images are not squares of one size.
+        """
+        sides = np.unique(self.samples[["height", "width"]].to_numpy())
+        if len(sides) != 1:
+            raise ValueError(
+                f"the images of {self.directory} have sides of {sides[0]:,} to {sides[-1]:,} pixels; "
+                f"networks here read squares of one size: shard with a storage such as square256"
+            )
+        return int(sides[0])
 
     @cached_property
     def index_lines(self) -> list[list[str]]:
@@ -75,7 +91,7 @@ class ShardSet:
         return [(tar.parent / index_name(tar.name)).read_text("ascii").splitlines()[1:] for tar in self.tars]
 
     def _check_files(self) -> None:
-        # A JPEG is filled up to whole blocks; a header and at least one byte of the label come after it.
+        # A JPEG is filled up to whole blocks; after it come a header and at least one byte of the label, or the end mark.
         blocks = -(-self.samples["size"] // BLOCKSIZE) + 1
         ends = (self.samples["offset"] + blocks * BLOCKSIZE + 1).groupby(self.samples["shard"]).max()
         for name, end in ends.items():

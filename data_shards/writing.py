@@ -1,170 +1,160 @@
-"""Samples in, shards out: tars, their DALI indexes, and the lists over them; identical bytes for identical inputs.
+"""A plan in, shards out: tars, their DALI indexes, and their part of the lists; identical bytes for identical inputs.
 
-Called by `tasks.workers.shard`: `plan_shards` decides what goes where, `write_shard` writes one of them in any process and any
-order, `write_lists` closes the set.
+Called by `tasks.workers.shard`, for each shard in any process and any order. A shard whose part of the lists is there is whole;
+after a kill only the others are written. `data_shards.listing` joins the parts.
 """
 
-import io
+import json
 import os
-import re
 import tarfile
-from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from data_shards.datasets.dataset import Dataset, Sample, Split
-from data_shards.images import BadImageError, to_square
+from data_shards.datasets.dataset import Dataset
+from data_shards.images import BadImageError, parse_storage, store
+from data_shards.planning import ShardConfig, ShardPlan
 
 INDEX_VERSION = "v1.2"
 """[DALI wds2idx] The index format that names each component's file."""
 
-
-class ShardConfig(BaseModel):
-    """How a split is cut into shards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    side: int = Field(256, ge=64, le=4096)
-    """[K12 §2] Side in pixels of the stored squares."""
-
-    samples_per_shard: int = Field(1000, gt=0)
-    """(ours) About 32 MB a shard at 256 × 256."""
-
-    seed: int = Field(0, ge=0)
-    """(ours) Of the shuffle over the whole split."""
-
-    bad_images: Literal["error", "report"] = "error"
-    """(ours) `error` stops at an image that cannot be decoded; `report` leaves it out and lists it."""
-
-
-class ShardPlan(NamedTuple):
-    """One shard to be written: which samples, under which keys."""
-
-    name: str
-    keys: list[str]
-    samples: list[Sample]
+SAMPLE_LIST = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("wnid", pa.string()),
+        pa.field("class_index", pa.int32()),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("mended", pa.string()),
+        pa.field("orientation", pa.int8()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_offset", pa.int64()),
+        pa.field("source_sha256", pa.string(), nullable=False),
+    ]
+)
+"""The columns of `samples.parquet`; a row is a `WrittenSample`."""
 
 
 class WrittenSample(NamedTuple):
     """One row of `samples.parquet`."""
 
     key: str
-    wnid: str
-    class_index: int
+    wnid: str | None
+    class_index: int | None
     name: str
     shard: str
     offset: int
     """Of the JPEG's first byte in the tar."""
     size: int
     """Of the JPEG in bytes."""
+    height: int
+    """Of the stored image in pixels."""
+    width: int
     sha256: str
     """Of the JPEG."""
     mended: str | None
     """What the source was where it was not an RGB JPEG."""
+    orientation: int | None
+    """How EXIF would have it turned, 2 to 8; stored as it is. None for upright."""
+    source: str
+    """The archive or file that it was read from."""
+    source_offset: int | None
+    source_sha256: str
+    """Of the file as it was read."""
 
 
 class BadImage(NamedTuple):
     """A source that was left out, and why."""
 
     name: str
-    wnid: str
+    wnid: str | None
     source: str
+    source_offset: int | None
     reason: str
+
+    def __str__(self) -> str:
+        place = self.source if self.source_offset is None else f"{self.source} at byte {self.source_offset:,}"
+        return f"{self.name}, class {self.wnid or 'unknown'} ({place}): {self.reason}"
 
 
 class WrittenShard(NamedTuple):
-    """What one shard holds."""
+    """What became of one shard."""
 
     samples: list[WrittenSample]
     bad_images: list[BadImage]
+    source_bytes: int
+    """Read to make it."""
 
 
-def plan_shards(dataset: Dataset, split: Split, config: ShardConfig) -> list[ShardPlan]:
-    """Shuffle the whole split by the seed and cut it into shards.
+def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, directory: Path, work: Path) -> WrittenShard:
+    """Write one tar and its index into `directory`, and its part of the lists into `work`. The same plan writes the same bytes.
 
-    Raises:
-        ValueError: the split holds no image.
-    """
-    samples = dataset.samples(split)
-    if not samples:
-        raise ValueError(f"{dataset.name} holds no image for the split {split}; expected at least one")
-    order = np.random.Generator(np.random.PCG64(config.seed)).permutation(len(samples))
-    keys = sample_keys(samples)
-    starts = range(0, len(samples), config.samples_per_shard)
-    chunks = [order[start : start + config.samples_per_shard] for start in starts]
-    return [
-        ShardPlan(f"{split}-{number:05d}.tar", [keys[i] for i in chunk], [samples[i] for i in chunk])
-        for number, chunk in enumerate(chunks)
-    ]
-
-
-def sample_keys(samples: list[Sample]) -> list[str]:
-    """Return one key a sample, WNID and the original stem, distinct, in letters, digits, `_` and `-`."""
-    plain = [_plain_key(sample) for sample in samples]
-    seen = Counter(plain)
-    return [key if seen[key] == 1 else _marked_key(sample, key) for key, sample in zip(plain, samples, strict=True)]
-
-
-def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, directory: Path) -> WrittenShard:
-    """Write one tar and its index; return their rows. The same plan writes the same bytes.
+    Where images cannot be decoded and `bad_images` is `error`, the rest of the shard is looked at and nothing is left of it.
 
     Raises:
-        BadImageError: an image cannot be decoded and `bad_images` is `error`.
-        ValueError: no image of the shard could be decoded.
+        OSError: a source cannot be read, or the disk is full.
+        ValueError: not one image of the shard can be decoded, and such images are to be left out.
     """
-    class_indices = {wnid: index for index, (wnid, _) in enumerate(dataset.classes())}
-    written = WrittenShard([], [])
-    lines: list[str] = []
-    with open(directory / plan.name, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, sample in zip(plan.keys, plan.samples, strict=True):
-                try:
-                    image = to_square(dataset.read(sample), config.side)
-                except BadImageError as error:
-                    written.bad_images.append(_bad_image(sample, error, config))
-                    continue
-                class_index = class_indices[sample.wnid]
-                jpeg_at = _add_member(tar, f"{key}.jpg", image.jpeg)
-                label = str(class_index).encode("ascii")
-                label_at = _add_member(tar, f"{key}.cls", label)
-                lines.append(f"jpg {jpeg_at} {len(image.jpeg)} {key}.jpg cls {label_at} {len(label)} {key}.cls")
-                digest = sha256(image.jpeg).hexdigest()
-                place = (plan.name, jpeg_at, len(image.jpeg), digest, image.mended)
-                written.samples.append(WrittenSample(key, sample.wnid, class_index, sample.name, *place))
+    partial = directory / f"{plan.name}.partial"
+    with open(partial, "wb") as file:
+        tar = Tar(file)
+        written = _write_samples(tar, dataset, plan, config)
+        tar.finish()
         _sync(file)
-    if not lines:
+    if written.bad_images and config.bad_images == "error":
+        partial.unlink()
+        return written
+    if not written.samples:
         raise ValueError(f"not one of the {len(plan.samples):,} images planned for {plan.name} can be decoded")
-    with open(directory / index_name(plan.name), "w", encoding="ascii") as index:
-        index.write(f"{INDEX_VERSION} {len(lines)}\n" + "\n".join(lines) + "\n")
-        _sync(index)
+    partial.rename(directory / plan.name)
+    index = f"{INDEX_VERSION} {len(written.samples)}\n" + "".join(map(index_line, written.samples))
+    _write_whole(directory / index_name(plan.name), lambda file: file.write(index.encode("ascii")))
+    files = {
+        plan.name: {"size": tar.offset, "sha256": tar.sha256.hexdigest()},
+        index_name(plan.name): {"size": len(index), "sha256": sha256(index.encode("ascii")).hexdigest()},
+    }
+    _write_part(written, files, part_path(plan.name, work))
     return written
 
 
-def write_lists(dataset: Dataset, shards: list[WrittenShard], directory: Path) -> dict[str, int]:
-    """Write `samples.parquet`, `classes.parquet` and, where images were left out, `bad_images.parquet`; return the counts."""
-    samples = [sample for shard in shards for sample in shard.samples]
-    bad_images = [bad for shard in shards for bad in shard.bad_images]
-    pd.DataFrame(samples, columns=WrittenSample._fields).to_parquet(directory / "samples.parquet", index=False)
-    classes = pd.DataFrame(
-        [(index, *entry) for index, entry in enumerate(dataset.classes())], columns=["class_index", "wnid", "words"]
-    )
-    classes["ilsvrc_id"] = pd.Series([None] * len(classes), dtype="Int32")
-    classes.to_parquet(directory / "classes.parquet", index=False)
-    if bad_images:
-        pd.DataFrame(bad_images, columns=BadImage._fields).to_parquet(directory / "bad_images.parquet", index=False)
-    mended = sum(sample.mended is not None for sample in samples)
-    return {
-        "images": len(samples),
-        "classes": len(classes),
-        "shards": len(shards),
-        "mended": mended,
-        "bad_images": len(bad_images),
-    }
+def part_path(shard: str, work: Path) -> Path:
+    """Return where a shard's part of the lists lies; it is there only when the shard is whole."""
+    return work / "parts" / f"{shard}.parquet"
+
+
+class Tar:
+    """A tar whose headers hold nothing of the day or the user, hashed while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.offset = 0
+        self.sha256 = sha256()
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member; return where its data begin."""
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        begin = self.offset + tarfile.BLOCKSIZE
+        self._write(b"".join((member.tobuf(tarfile.USTAR_FORMAT), data, bytes(filled_up(len(data)) - len(data)))))
+        return begin
+
+    def finish(self) -> None:
+        """Write the end mark, filled up to a whole record."""
+        self._write(bytes(filled_up(self.offset + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE) - self.offset))
+
+    def _write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.sha256.update(data)
+        self.offset += len(data)
 
 
 def index_name(shard: str) -> str:
@@ -172,38 +162,75 @@ def index_name(shard: str) -> str:
     return shard.removesuffix(".tar") + ".idx"
 
 
-def _plain_key(sample: Sample) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_-]", "-", Path(sample.name).stem)
-    wnid = re.sub(r"[^A-Za-z0-9_-]", "-", sample.wnid)
-    key = stem if stem.startswith(f"{wnid}_") else f"{wnid}_{stem}"
-    changed = stem != Path(sample.name).stem or wnid != sample.wnid or len(key) > 80
-    return _marked_key(sample, key) if changed else key
+def index_line(sample: WrittenSample) -> str:
+    """Return one line of DALI's index: each component's kind, offset, size and name."""
+    line = f"jpg {sample.offset} {sample.size} {sample.key}.jpg"
+    if sample.class_index is None:
+        return f"{line}\n"
+    label_at = filled_up(sample.offset + sample.size) + tarfile.BLOCKSIZE
+    return f"{line} cls {label_at} {len(str(sample.class_index))} {sample.key}.cls\n"
 
 
-def _marked_key(sample: Sample, key: str) -> str:
-    """A key that a digest of the exact class and name keeps apart from its likes."""
-    return f"{key[:60]}-{sha256(f'{sample.wnid}/{sample.name}'.encode()).hexdigest()[:12]}"
+def filled_up(size: int, unit: int = tarfile.BLOCKSIZE) -> int:
+    """Return where what ends at `size` ends when it is filled up to whole units."""
+    return -(-size // unit) * unit
 
 
-def _bad_image(sample: Sample, error: BadImageError, config: ShardConfig) -> BadImage:
-    source = sample.path if sample.offset is None else f"{sample.path} at byte {sample.offset:,}"
-    if config.bad_images == "error":
-        raise BadImageError(
-            f"cannot read {sample.name} of class {sample.wnid} ({source}): {error}; "
-            f"mend or remove it, or set bad_images to report to leave such images out and list them"
-        ) from error
-    return BadImage(sample.name, sample.wnid, source, str(error))
+def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardConfig) -> WrittenShard:
+    storage = parse_storage(config.storage)
+    written = WrittenShard([], [], 0)
+    for key, class_index, sample in zip(plan.keys, plan.class_indices, plan.samples, strict=True):
+        data = dataset.read(sample)
+        written = written._replace(source_bytes=written.source_bytes + len(data))
+        try:
+            image = store(data, storage, config.check)
+        except BadImageError as error:
+            written.bad_images.append(BadImage(sample.name, sample.wnid, sample.path, sample.offset, str(error)))
+            continue
+        offset = tar.add(f"{key}.jpg", image.jpeg)
+        if class_index is not None:
+            tar.add(f"{key}.cls", str(class_index).encode("ascii"))
+        digest, stored_as_it_was = sha256(data).hexdigest(), image.jpeg is data
+        written.samples.append(
+            WrittenSample(
+                key=key,
+                wnid=sample.wnid,
+                class_index=class_index,
+                name=sample.name,
+                shard=plan.name,
+                offset=offset,
+                size=len(image.jpeg),
+                height=image.height,
+                width=image.width,
+                sha256=digest if stored_as_it_was else sha256(image.jpeg).hexdigest(),
+                mended=image.mended,
+                orientation=image.orientation,
+                source=Path(sample.path).name,
+                source_offset=sample.offset,
+                source_sha256=digest,
+            )
+        )
+    return written
 
 
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Append a member whose header holds nothing of the day or the user; return where its data begin."""
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    offset: int = tar.offset + tarfile.BLOCKSIZE
-    tar.addfile(member, io.BytesIO(data))
-    return offset
+def _write_part(written: WrittenShard, files: dict[str, Any], path: Path) -> None:
+    about = json.dumps({"files": files, "bad_images": written.bad_images})
+    columns = zip(*written.samples, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SAMPLE_LIST, strict=True)]
+    table = pa.table(arrays, schema=SAMPLE_LIST.with_metadata({"about": about}))
+    path.parent.mkdir(exist_ok=True)
+    _write_whole(path, lambda file: pq.write_table(table, file))
 
 
-def _sync(file: io.IOBase) -> None:
+def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its name, flush it, and give it its name."""
+    partial = path.with_name(f"{path.name}.partial")
+    with open(partial, "wb") as file:
+        write(file)
+        _sync(file)
+    partial.rename(path)
+
+
+def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())

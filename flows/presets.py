@@ -7,12 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_shards.datasets.source import Source
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
-PresetName = Literal["demo", "tiny", "folder"]
+PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"]
 
 
 class Preset(BaseModel):
@@ -29,6 +29,8 @@ class Preset(BaseModel):
     """Its number of classes is that of the images."""
     training: TrainConfig
     pre_training: TrainConfig
+    pre_training_bottleneck: int | None = None
+    """[CHM layers-146-2011] Units a tower of a linear layer before the superset's classes; dropped when fine-tuning."""
     fine_tuning: TrainConfig
     num_networks: int = Field(5, gt=0)
     """[K12 table 2] "5 CNNs"."""
@@ -66,7 +68,7 @@ _SHORT_PRE_TRAINING: dict[str, Any] = {"copied_rate": 0.3, "copied_conv1_rate": 
 DEMO = Preset(
     target=Source(kind="synthetic", num_classes=20, train_per_class=100, val_per_class=50),
     superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
-    shards=ShardConfig(side=72),
+    shards=ShardConfig(storage="square72"),
     network=NetworkConfig(crop=64, width=1 / 4),
     training=TrainConfig(epochs=20, validate_every=5, **_DEMO_RATE),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_DEMO_RATE),
@@ -78,7 +80,7 @@ DEMO = Preset(
 TINY = Preset(
     target=Source(kind="tiny-imagenet", num_classes=20),
     superset=Source(kind="tiny-imagenet", num_classes=40),
-    shards=ShardConfig(side=128),
+    shards=ShardConfig(storage="square128"),
     network=NetworkConfig(crop=112, width=1 / 4),
     training=TrainConfig(epochs=15, validate_every=3, **_SMALL_STEPS),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_SMALL_STEPS),
@@ -87,18 +89,44 @@ TINY = Preset(
 )
 """(ours) Twenty classes of real images, with forty as the superset."""
 
-FOLDER = Preset(
-    target=Source(kind="folder"),
-    superset=None,
-    shards=ShardConfig(),
-    network=NetworkConfig(),
-    training=TrainConfig(),
-    pre_training=TrainConfig(),
-    fine_tuning=TrainConfig(),
-)
-"""The paper's network and recipe at full size, on your own folder of class folders."""
+_FULL_SIZE: dict[str, Any] = {
+    "shards": ShardConfig(),
+    "network": NetworkConfig(),
+    "training": TrainConfig(),
+    "pre_training": TrainConfig(),
+    "fine_tuning": TrainConfig(),
+}
+"""The paper's network and recipe."""
 
-PRESETS: dict[PresetName, Preset] = {"demo": DEMO, "tiny": TINY, "folder": FOLDER}
+_SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv=True, bottleneck=1024)}
+"""[K12 §6, CHM layers-146-2011] As the whole releases were learnt."""
+
+FOLDER = Preset(target=Source(kind="folder"), superset=None, **_FULL_SIZE)
+"""Your own folder of class folders."""
+
+ILSVRC2010 = Preset(target=Source(kind="ilsvrc2010"), superset=None, **_FULL_SIZE)
+"""[K12 table 1]"""
+
+ILSVRC2012 = Preset(
+    target=Source(kind="ilsvrc2012"), superset=Source(kind="fall2011"), pre_training_bottleneck=1024, **_FULL_SIZE
+)
+"""[K12 table 2]"""
+
+FALL2009 = Preset(target=Source(kind="fall2009"), superset=None, **_SIXTH_CONV)
+"""[K12 §6]"""
+
+FALL2011 = Preset(target=Source(kind="fall2011"), superset=None, **_SIXTH_CONV)
+"""[K12 §6] What starred networks are pre-trained on."""
+
+PRESETS: dict[PresetName, Preset] = {
+    "demo": DEMO,
+    "tiny": TINY,
+    "folder": FOLDER,
+    "ilsvrc2010": ILSVRC2010,
+    "ilsvrc2012": ILSVRC2012,
+    "fall2009": FALL2009,
+    "fall2011": FALL2011,
+}
 
 
 def load_preset(name: PresetName, source: Path | None, recipe: RecipeName | None = None, **changes: dict[str, Any]) -> Preset:
@@ -108,8 +136,8 @@ def load_preset(name: PresetName, source: Path | None, recipe: RecipeName | None
     """
     chosen = PRESETS[name] if recipe is None else _with_recipe(PRESETS[name], recipe)
     if source is not None:
-        places = {part: {"path": source} for part in ("target", "superset") if getattr(chosen, part) is not None}
-        changes = {**places, **changes}
+        for part in ("target", "superset"):
+            changes[part] = {"path": source, **changes.get(part, {})}
     values = chosen.model_dump()
     for part, change in changes.items():
         if values[part] is not None:

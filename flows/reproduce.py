@@ -93,7 +93,7 @@ def _pre_trainings(plan: Preset, preset: str, seed: int, superset: TrainingSet |
     """The starred networks have a sixth convolutional layer. [K12 §6]"""
     if superset is None:
         return []
-    network = plan.network.model_copy(update={"sixth_conv": True})
+    network = plan.network.model_copy(update={"sixth_conv": True, "bottleneck": plan.pre_training_bottleneck})
     seeds = range(seed, seed + plan.num_pretrained)
     return [plan_training(f"{preset}-pre-trained-{n}", network, _seeded(plan.pre_training, n), superset) for n in seeds]
 

@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -98,7 +100,8 @@ def find(path: Path, sizes_only: bool = False) -> Artifact | None:
         return None
     manifest = read_manifest(path)
     for name, entry in manifest.files.items():
-        _verify(path / name, entry, sizes_only)
+        if fault := fault_of(path / name, entry, sizes_only):
+            raise ValueError(f"{fault}; delete {path} to make it again")
     return Artifact(path=path, digest=manifest.digest, counts=manifest.counts)
 
 
@@ -126,11 +129,16 @@ def begin(path: Path, keep: bool = False) -> Path:
     return partial
 
 
-def publish(path: Path, recipe: Recipe, counts: dict[str, int]) -> Artifact:
-    """Give the folder filled since `begin` its manifest and its name."""
+def publish(
+    path: Path, recipe: Recipe, counts: dict[str, int], known: Mapping[str, FileEntry] = MappingProxyType({})
+) -> Artifact:
+    """Give the folder filled since `begin` its manifest and its name.
+
+    What is `known` of large files, from when they were written and flushed, is not read again.
+    """
     partial = path.with_name(path.name + ".partial")
     names = sorted(str(file.relative_to(partial)) for file in partial.rglob("*") if file.is_file())
-    files = {name: _entry(partial / name) for name in names}
+    files = {name: known.get(name) or _entry(partial / name) for name in names}
     content = "".join(f"{name} {entry.sha256}\n" for name, entry in files.items() if name not in ABOUT)
     manifest = Manifest(
         recipe=recipe,
@@ -183,16 +191,17 @@ def _entry(path: Path) -> FileEntry:
         return FileEntry(size=path.stat().st_size, sha256=file_digest(file, "sha256").hexdigest())
 
 
-def _verify(path: Path, entry: FileEntry, sizes_only: bool) -> None:
+def fault_of(path: Path, entry: FileEntry, sizes_only: bool = False) -> str | None:
+    """Return in what way a file is not what its manifest says, None where it is."""
     size = path.stat().st_size if path.is_file() else None
     if size is None or size != entry.size:
         found = "is missing" if size is None else f"holds {size:,} bytes"
-        raise ValueError(f"{path} {found}, its manifest says {entry.size:,} bytes; delete {path.parent} to make it again")
+        return f"{path} {found}, its manifest says {entry.size:,} bytes"
     if sizes_only:
-        return
+        return None
     with open(path, "rb") as file:
-        if file_digest(file, "sha256").hexdigest() != entry.sha256:
-            raise ValueError(f"{path} was changed after it was written; delete {path.parent} to make it again")
+        intact = file_digest(file, "sha256").hexdigest() == entry.sha256
+    return None if intact else f"{path} was changed after it was written"
 
 
 def _sync(path: Path) -> None:

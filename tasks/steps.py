@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger, get_run_logger
 from pydantic import BaseModel
 
@@ -64,7 +64,7 @@ class Watch:
         self.log = log
         self.percent = dict.fromkeys(names, 0)
         self.artifact_id: UUID | None = None
-        if names and TaskRunContext.get() is not None:
+        if names and in_run():
             self.artifact_id = cast("UUID", create_progress_artifact(0.0, description=", ".join(names)))
 
     def __call__(self, name: str, line: str) -> None:
@@ -80,7 +80,12 @@ class Watch:
 
 def run_log() -> Log:
     """Return the logger of the Prefect run, or a plain one outside of runs."""
-    return get_run_logger() if TaskRunContext.get() is not None else get_logger("tasks")
+    return get_run_logger() if in_run() else get_logger("tasks")
+
+
+def in_run() -> bool:
+    """Whether this is called in a run of Prefect's, which artifacts of the UI belong to."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def processors() -> int:

@@ -86,7 +86,10 @@ def _plain_tar(archive: Path, unpack_dir: Path) -> Path:
         if zipfile.is_zipfile(archive):
             return _copy_once(archive, unpack_dir, _zip_members(archive))
         if _is_plain_tar(archive):
-            _check_end(archive)
+            with open(archive, "rb") as file, tarfile.open(fileobj=file, mode="r:") as opened:
+                for _ in opened:
+                    pass
+                check_end(file, opened)
             return archive
         return _copy_once(archive, unpack_dir, _tar_members(archive))
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error) as error:
@@ -120,15 +123,17 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
             pass
 
 
-def _check_end(archive: Path) -> None:
-    """Tarfile takes a file that ends within a header for a whole one; a whole one ends with a block of zeros."""
-    with tarfile.open(archive, "r:") as tar:
-        for _ in tar:
-            pass
-    with open(archive, "rb") as file:
-        file.seek(tar.offset)
-        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("it has no end mark: it was cut short")
+def check_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
+    """Make sure that a tar whose members have all been read was not cut: a whole one ends with a block of zeros.
+
+    Tarfile takes a file that ends within a header, or goes on with anything but a header, for a whole one.
+
+    Raises:
+        tarfile.ReadError: it has no end mark.
+    """
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end mark: it was cut short")
 
 
 def _copy_once(archive: Path, unpack_dir: Path, members: Iterator[tuple[str, int, IO[bytes]]]) -> Path:

@@ -5,7 +5,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+import pyarrow as pa
+
+from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, Sample, Split, as_rows, as_table
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -31,7 +33,12 @@ class ImageFolder(Dataset):
             )
         return [ImageClass(name, name) for name in names]
 
-    def samples(self, split: Split) -> list[Sample]:
+    def splits(self) -> dict[Split, str | None]:
+        """Return the splits, and which of their folders are missing."""
+        folders = {split: self.root / split for split in SPLITS}
+        return {split: None if folder.is_dir() else f"no folder {folder}" for split, folder in folders.items()}
+
+    def samples(self, split: Split) -> pa.Table:
         """Return the split's images by class, then by name.
 
         Raises:
@@ -43,12 +50,12 @@ class ImageFolder(Dataset):
         unknown = sorted({entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."} - set(known))
         if unknown:
             raise ValueError(f"{folder} has the class {unknown[0]!r}, which {self.root / 'train'} has not; remove or add it")
-        return [sample for wnid in known for sample in _class_samples(folder / wnid, split)]
+        return as_table(sample for wnid in known for sample in _class_samples(folder / wnid))
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return a digest over every file's class, name, size and time of change."""
         digest = sha256()
-        for sample in self.samples(split):
+        for sample in as_rows(self.samples(split)):
             stat = Path(sample.path).stat()
             digest.update(f"{sample.wnid}/{sample.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         return {"kind": "folder", "split": split, "files": digest.hexdigest()}
@@ -62,8 +69,8 @@ class ImageFolder(Dataset):
         return folder
 
 
-def _class_samples(folder: Path, split: Split) -> list[Sample]:
+def _class_samples(folder: Path) -> list[Sample]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not names:
         raise ValueError(f"class {folder} is empty; put images ({', '.join(sorted(SUFFIXES))}) in it or remove the class")
-    return [Sample(split, folder.name, name, str(folder / name)) for name in names]
+    return [Sample(folder.name, name, str(folder / name)) for name in names]

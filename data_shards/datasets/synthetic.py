@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
 
 DRAWING_VERSION = 1
 """Raised whenever the same seed no longer draws the same images."""
@@ -89,14 +90,14 @@ class Synthetic(Dataset):
         superset = [ImageClass(f"n9{number:07d}", words) for number, words in enumerate(WORDS)]
         return superset if self.num_classes == 40 else superset[1::2]
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> pa.Table:
         """Return the split's samples, class after class.
 
         Raises:
             ValueError: the split is neither train nor val.
         """
         names = [(c.wnid, f"{c.wnid}_{split}_{i:05d}.JPEG") for c in self.classes() for i in range(self._per_class(split))]
-        return [Sample(split, wnid, name, path=name) for wnid, name in names]
+        return as_table(Sample(wnid, name, path=name) for wnid, name in names)
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return all that the split's images depend on."""
@@ -112,9 +113,9 @@ class Synthetic(Dataset):
 
     def read(self, sample: Sample) -> bytes:
         """Draw the image and return it as JPEG: the same bytes in any process, in any order, from one build of OpenCV."""
-        number = int(sample.name.removesuffix(".JPEG").rsplit("_", 1)[1])
-        which = int(sample.wnid.removeprefix("n9"))
-        key = (self.seed, self.num_classes, int(sample.split == "val"), which, number)
+        wnid, split, number = sample.name.removesuffix(".JPEG").split("_")
+        which = int(wnid.removeprefix("n9"))
+        key = (self.seed, self.num_classes, int(split == "val"), which, int(number))
         image = draw(WORDS[which], self.side, np.random.default_rng(key))
         jpeg: bytes = simplejpeg.encode_jpeg(image, quality=95, colorspace="RGB", colorsubsampling="420")
         return jpeg

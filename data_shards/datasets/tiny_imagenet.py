@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class TinyImageNet(Dataset):
         words = dict(line.split("\t", 1) for line in lines if "\t" in line)
         return [ImageClass(wnid, words.get(wnid, wnid)) for wnid in self._wnids]
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> pa.Table:
         """Return the split's samples by class, then by name.
 
         Raises:
@@ -44,12 +46,12 @@ class TinyImageNet(Dataset):
         """
         if split == "test":
             raise ValueError("Tiny ImageNet's test images have no public labels; use the split val")
-        found = sorted(self._train() if split == "train" else self._val(), key=lambda sample: (sample.wnid, sample.name))
+        found = sorted(self._train() if split == "train" else self._val())
         counts = Counter(sample.wnid for sample in found)
         for wnid in self._wnids:
             if not counts[wnid]:
                 raise ValueError(f"{self.root} has no {split} image of the class {wnid}, which its wnids.txt lists")
-        return found
+        return as_table(found)
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the source's identity with the classes used."""
@@ -77,7 +79,7 @@ class TinyImageNet(Dataset):
         for name in self._tree.files:
             parts = PurePosixPath(name).parts
             if len(parts) == 4 and parts[0] == "train" and parts[1] in wanted and parts[2] == "images":
-                yield self._sample("train", parts[1], name)
+                yield self._sample(parts[1], name)
 
     def _val(self) -> Iterator[Sample]:
         wanted = set(self._wnids)
@@ -89,10 +91,10 @@ class TinyImageNet(Dataset):
                 raise ValueError(f"{self.root}: val_annotations.txt lists {name} {what}; fetch the copy again")
             seen.add(name)
             if (wnid := rest[0]) in wanted:
-                yield self._sample("val", wnid, f"val/images/{name}")
+                yield self._sample(wnid, f"val/images/{name}")
 
-    def _sample(self, split: Split, wnid: str, name: str) -> Sample:
+    def _sample(self, wnid: str, name: str) -> Sample:
         region = self._tree.files.get(name)
         if region is None:
             raise ValueError(f"{self.root} lists {name} but does not hold it; the copy is incomplete, fetch it again")
-        return Sample(split, wnid, PurePosixPath(name).name, *region)
+        return Sample(wnid, PurePosixPath(name).name, *region)

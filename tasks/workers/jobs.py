@@ -8,18 +8,23 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from data_shards.datasets.dataset import Split
+from data_shards.datasets.dataset import Dataset, Split
 from data_shards.datasets.source import Source
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 
+MEMBERS = "members.parquet"
+BAD = "bad"
+"""The folder of what could not be decoded, one file a shard, where that stops a run."""
+CHECKSUMS = "checksums.json"
 COLOURS = "colours.json"
 MEAN_IMAGE = "mean_image.npy"
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.parquet"
 PREDICTIONS = "predictions.parquet"
+DUPLICATES = "duplicates.parquet"
 
 Views = Literal[1, 10]
 
@@ -28,16 +33,71 @@ Layout = Literal["towers", "one-piece", "replicas"]
 each device, which share every batch."""
 
 
-class ShardJob(BaseModel):
-    """One split of one dataset, to shards."""
+class MembersJob(BaseModel):
+    """One archive or folder, to the list of what lies in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path
+
+
+class ChecksumJob(BaseModel):
+    """One archive, held against the MD5 that was published for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    archive: Path
+    md5: str
+
+
+class SetJob(BaseModel):
+    """One split of one dataset, to a set of shards: what planning it and closing it take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: Source
     split: Split
     config: ShardConfig
     unpack_dir: Path
-    num_workers: int
+    lists: dict[Path, Path]
+    """For each of the dataset's archives, the list of its members."""
+    directory: Path
+    """Where the set is made."""
+    work: Path
+    """Where its plan lies, and what each shard adds to its lists, until it is finished."""
+
+    def open_dataset(self) -> Dataset:
+        """Return the dataset, its archives listed."""
+        return self.source.open(self.unpack_dir, self.lists)
+
+
+class ShardJob(SetJob):
+    """Some of a set's shards: every `step`-th from `start` to before `stop`."""
+
+    start: int
+    stop: int
+    step: int
+
+
+class VerifyJob(BaseModel):
+    """Some of a finished set's shards, to be read again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    directory: Path
+    """Of the set."""
+    shards: list[str]
+    """Names of the tars."""
+    decode: bool
+    """Whether every image is decoded."""
+
+
+class DuplicatesJob(BaseModel):
+    """Some finished sets, to the images that they hold more than once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sets: dict[str, Path]
 
 
 class ColoursJob(BaseModel):

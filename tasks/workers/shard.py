@@ -1,55 +1,37 @@
-"""Images of one split to a set of shards: `python -m tasks.workers.shard JOB.json`. Started by `tasks.shard`."""
+"""Some shards of a planned set: `python -m tasks.workers.shard JOB.json`. Started by `tasks.shard`, several side by side."""
 
 import json
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import cv2
 
-from data_shards.writing import WrittenShard, plan_shards, write_lists, write_shard
-from tasks.artifacts import COUNTS, write_synced
-from tasks.workers.guard import die_with_parent, run_worker
-from tasks.workers.jobs import ShardJob
-
-SECONDS_BETWEEN_LINES = 5.0
+from data_shards.planning import Plan
+from data_shards.writing import BadImage, part_path, write_shard
+from tasks.artifacts import write_synced
+from tasks.workers.guard import run_worker
+from tasks.workers.jobs import BAD, ShardJob
 
 
 def main(job_path: Path) -> None:
-    """Write every shard of the job, several at a time, then the lists over them."""
+    """Write what is not there yet; after each shard print a line of progress: `+ images bytes_read`."""
     job = ShardJob.model_validate_json(job_path.read_bytes())
-    dataset = job.source.open(job.unpack_dir)
-    plans = plan_shards(dataset, job.split, job.config)
-    num_images = sum(len(plan.samples) for plan in plans)
-    print(f"  0%  {num_images:,} images of {len(dataset.classes()):,} classes into {len(plans):,} shards")
-    work = partial(write_shard, dataset, config=job.config, directory=job_path.parent)
-    with ProcessPoolExecutor(job.num_workers, multiprocessing.get_context("fork"), _begin_process) as pool:
-        shards = list(_watched(pool.map(work, plans), num_images))
-    counts = write_lists(dataset, shards, job_path.parent)
-    write_synced(job_path.with_name(COUNTS), json.dumps(counts))
-
-
-def _begin_process() -> None:
-    die_with_parent()
     cv2.setNumThreads(1)  # there is a process for every processor already
+    dataset, plan = job.open_dataset(), Plan(job.work)
+    for number in range(job.start, job.stop, job.step):
+        if part_path(plan.name_of(number), job.work).exists():
+            continue
+        shard = plan[number]
+        written = write_shard(dataset, shard, job.config, job.directory, job.work)
+        if written.bad_images and job.config.bad_images == "error":
+            _leave(written.bad_images, job.work / BAD / f"{shard.name}.json")
+        print(f"+ {len(shard.samples)} {written.source_bytes}")
 
 
-def _watched(shards: Iterator[WrittenShard], num_images: int) -> Iterator[WrittenShard]:
-    """Pass the shards on, saying every few seconds how far they are."""
-    start = last_line = perf_counter()
-    done = 0
-    for shard in shards:
-        yield shard
-        done += len(shard.samples) + len(shard.bad_images)
-        now = perf_counter()
-        if now - last_line >= SECONDS_BETWEEN_LINES or done == num_images:
-            rate = done / (now - start)
-            left = (num_images - done) / rate
-            print(f"{done / num_images:4.0%}  {done:,} of {num_images:,} images  {rate:,.0f} images/s  {left:.0f} s left")
-            last_line = now
+def _leave(bad_images: list[BadImage], path: Path) -> None:
+    """Write down what stops the run, for whoever gathers it from all processes."""
+    path.parent.mkdir(exist_ok=True)
+    write_synced(path, json.dumps(bad_images))
+    raise ValueError(f"{len(bad_images)} images cannot be decoded; they are listed in {path}")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import pytest
 
 from data_shards.datasets.dataset import Dataset, Split
 from data_shards.datasets.synthetic import Synthetic
+from data_shards.listing import write_lists
+from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig, plan_shards, write_lists, write_shard
+from data_shards.writing import write_shard
 
 SIXTY = Synthetic(train_per_class=3, val_per_class=1, side=72)
-SMALL = ShardConfig(side=72, samples_per_shard=16)
+SMALL = ShardConfig(storage="square72", samples_per_shard=16)
 
 WriteSet = Callable[..., Path]
 
@@ -21,9 +23,12 @@ def write_set() -> WriteSet:
     """Return a function that writes a dataset's split into a folder as a worker would, and returns the folder."""
 
     def write(directory: Path, dataset: Dataset = SIXTY, split: Split = "train", config: ShardConfig = SMALL) -> Path:
+        work = directory.with_name(f"{directory.name}.work")
         directory.mkdir(parents=True)
-        shards = [write_shard(dataset, plan, config, directory) for plan in plan_shards(dataset, split, config)]
-        write_lists(dataset, shards, directory)
+        work.mkdir()
+        for plan in plan_shards(dataset, split, config, work):
+            write_shard(dataset, plan, config, directory, work)
+        write_lists(dataset, directory, work)
         return directory
 
     return write

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from data_shards.colours import Colours, measure_colours
 from data_shards.images import decode_jpeg
+from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,8 @@ def test_the_mean_image_is_that_of_each_pixel(shards: ShardSet, pixels: NDArray[
 
 
 def test_images_of_several_sizes_have_no_mean_image_but_all_else(write_set: Any, tmp_path: Path) -> None:
-    small, large = (write_set(tmp_path / str(side), config=ShardConfig(side=side, samples_per_shard=16)) for side in (64, 72))
+    configs = [ShardConfig(storage=f"square{side}", samples_per_shard=16) for side in (64, 72)]
+    small, large = (write_set(tmp_path / config.storage, config=config) for config in configs)
     shards = ShardSet.open(small)
     (small / "train-00001.tar").write_bytes((large / "train-00001.tar").read_bytes())
     (small / "train-00001.idx").write_bytes((large / "train-00001.idx").read_bytes())

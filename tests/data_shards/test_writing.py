@@ -13,17 +13,18 @@ import pandas as pd
 import pytest
 import webdataset
 from PIL import Image
-from pydantic import ValidationError
 
-from data_shards.datasets.dataset import Dataset, Sample, Split
+from data_shards.datasets.dataset import as_rows
 from data_shards.datasets.folder import ImageFolder
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import BadImageError, to_square
+from data_shards.images import Storage, store
+from data_shards.listing import Lists, write_lists
+from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig, plan_shards, sample_keys, write_lists, write_shard
+from data_shards.writing import WrittenShard, part_path, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
-CONFIG = ShardConfig(side=64, samples_per_shard=8)
+CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -50,13 +51,23 @@ def folder(root: Path, files: dict[str, bytes]) -> ImageFolder:
     return ImageFolder(root)
 
 
-def sample(name: str, wnid: str = "n01443537") -> Sample:
-    return Sample("train", wnid, name, path=name)
+def write(dataset: ImageFolder, directory: Path, config: ShardConfig = CONFIG) -> tuple[list[WrittenShard], Path]:
+    """Write the training shards, their lists apart; return what was written and the folder of what it takes."""
+    work = directory.with_name("work")
+    directory.mkdir()
+    work.mkdir()
+    return [write_shard(dataset, plan, config, directory, work) for plan in plan_shards(dataset, "train", config, work)], work
+
+
+def report(dataset: ImageFolder, directory: Path) -> Lists:
+    """Write the training shards, what cannot be decoded left out, and their lists."""
+    _, work = write(dataset, directory, CONFIG.model_copy(update={"bad_images": "report"}))
+    return write_lists(dataset, directory, work)
 
 
 def test_every_sample_is_written_once(shards: ShardSet) -> None:
     expected = Synthetic(train_per_class=3, val_per_class=1, side=72).samples("train")
-    assert Counter(shards.samples["name"]) == Counter(found.name for found in expected)
+    assert Counter(shards.samples["name"]) == Counter(expected["name"].to_pylist())
     assert len(shards) == 60
     assert [name for name, _ in groupby(shards.samples["shard"])] == [f"train-{n:05d}.tar" for n in range(4)]
     assert [len(rows) for _, rows in shards.samples.groupby("shard")] == [16, 16, 16, 12]
@@ -79,10 +90,14 @@ def test_equal_inputs_and_seed_give_equal_bytes(write_set: Any, tmp_path: Path) 
 
 def test_shards_written_in_another_order_are_the_same(write_set: Any, tmp_path: Path) -> None:
     forwards = digests(write_set(tmp_path / "forwards", TINY, config=CONFIG))
-    (tmp_path / "backwards").mkdir()
-    for plan in reversed(plan_shards(TINY, "train", CONFIG)):
-        write_shard(TINY, plan, CONFIG, tmp_path / "backwards")
-    assert forwards.items() >= digests(tmp_path / "backwards").items()
+    backwards, work = tmp_path / "backwards", tmp_path / "backwards.work"
+    backwards.mkdir()
+    work.mkdir()
+    plan = plan_shards(TINY, "train", CONFIG, work)
+    for number in reversed(range(len(plan))):
+        write_shard(TINY, plan[number], CONFIG, backwards, work)
+    write_lists(TINY, backwards, work)
+    assert digests(backwards) == forwards
 
 
 def test_another_seed_gives_another_order_of_the_same_images(write_set: Any, tmp_path: Path) -> None:
@@ -143,46 +158,10 @@ def test_tars_hold_nothing_of_the_day_or_the_user(shards: ShardSet) -> None:
 
 def test_what_is_stored_is_the_square_of_the_source(shards: ShardSet) -> None:
     dataset = Synthetic(train_per_class=3, val_per_class=1, side=72)
-    by_name = {found.name: found for found in dataset.samples("train")}
+    by_name = {found.name: found for found in as_rows(dataset.samples("train"))}
     for row in shards.samples.iloc[::7].itertuples():
         data = (shards.directory / row.shard).read_bytes()[row.offset : row.offset + row.size]
-        assert data == to_square(dataset.read(by_name[row.name]), 72).jpeg
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("n01443537_12.JPEG", "n01443537_12"),
-        ("n01443537_train_00003.JPEG", "n01443537_train_00003"),
-        ("n99999999_12.JPEG", "n01443537_n99999999_12"),
-        ("ILSVRC2012_val_00000001.JPEG", "n01443537_ILSVRC2012_val_00000001"),
-        ("12.png", "n01443537_12"),
-    ],
-)
-def test_a_key_is_the_wnid_and_the_stem(name: str, key: str) -> None:
-    assert sample_keys([sample(name)]) == [key]
-
-
-def test_odd_names_get_keys_that_are_distinct_and_legal() -> None:
-    names = [
-        *("a b.jpg", "a.b.jpg", "a-b.jpg", "a_b.jpg", "a/b.jpg", "a\nb.jpg"),
-        *("same.jpg", "same.jpeg", "same.png", "n01443537_same.jpg"),
-        *("\u00e9t\u00e9.jpg", "ete.jpg", "e\u0301te\u0301.jpg", "图.jpg", "画.jpg", ".jpg", "..jpg", " .jpg"),
-        *("x" * 200 + ".jpg", "x" * 201 + ".jpg", "x" * 200 + "y.jpg", "x" * 80 + ".jpg", "x" * 81 + ".jpg"),
-    ]  # fmt: skip
-    samples = [
-        sample(name, wnid) for name in names for wnid in ("n01443537", "a b", "a.b", "class/of its own", "n01443537_same")
-    ]
-    keys = sample_keys(samples)
-    assert len(set(keys)) == len(samples)
-    for key in keys:
-        assert set(key) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-        assert 0 < len(key) <= 96, "USTAR holds names of 100 bytes, four of which are the suffix"
-
-
-def test_keys_do_not_hang_on_the_order_of_the_samples() -> None:
-    samples = [sample(name) for name in ("same.jpg", "same.png", "a b.jpg", "plain.jpg")]
-    assert sample_keys(samples[::-1]) == sample_keys(samples)[::-1]
+        assert data == store(dataset.read(by_name[row.name]), Storage("square", 72)).jpeg
 
 
 def test_oddly_named_files_come_back_under_their_keys_with_their_labels(write_set: Any, tmp_path: Path) -> None:
@@ -222,9 +201,13 @@ def test_labels_are_the_class_indices_of_the_class_list(shards: ShardSet) -> Non
 
 def test_the_lists_have_these_columns(shards: ShardSet) -> None:
     columns = {name: str(kind) for name, kind in shards.samples.dtypes.items()}
-    assert list(columns) == ["key", "wnid", "class_index", "name", "shard", "offset", "size", "sha256", "mended"]
-    assert {name for name, kind in columns.items() if kind == "int64"} == {"class_index", "offset", "size"}
-    assert shards.samples["mended"].isna().all()
+    assert list(columns) == [
+        *("key", "wnid", "class_index", "name", "shard", "offset", "size", "height", "width", "sha256"),
+        *("mended", "orientation", "source", "source_offset", "source_sha256"),
+    ]
+    assert {name for name, kind in columns.items() if kind == "int32"} == {"class_index", "size", "height", "width"}
+    assert shards.samples[["mended", "orientation", "source_offset"]].isna().all().all()
+    assert (shards.samples[["height", "width"]] == 72).all().all()
     assert list(shards.classes.columns) == ["class_index", "wnid", "words", "ilsvrc_id"]
     assert str(shards.classes["ilsvrc_id"].dtype) == "Int32"
     assert list(shards.classes["class_index"]) == list(range(20))
@@ -235,13 +218,21 @@ def test_what_was_mended_is_listed_and_counted(tmp_path: Path) -> None:
     grey = io.BytesIO()
     Image.new("L", (70, 64), 99).save(grey, "JPEG")
     dataset = folder(tmp_path / "images", {"a/1.jpg": picture(), "b/2.jpg": grey.getvalue()})
-    (tmp_path / "shards").mkdir()
-    written = [write_shard(dataset, plan, CONFIG, tmp_path / "shards") for plan in plan_shards(dataset, "train", CONFIG)]
-    counts = write_lists(dataset, written, tmp_path / "shards")
-    assert counts == {"images": 2, "classes": 2, "shards": 1, "mended": 1, "bad_images": 0}
-    samples = pd.read_parquet(tmp_path / "shards" / "samples.parquet")
-    assert {row.name: row.mended for row in samples.itertuples()}["2.jpg"] == "grey"
-    assert samples["mended"].isna().sum() == 1
+    counts = report(dataset, tmp_path / "shards").counts
+    assert counts == {"images": 2, "classes": 2, "shards": 1, "mended": 1, "turned": 0, "bad_images": 0}
+    samples = pd.read_parquet(tmp_path / "shards" / "samples.parquet").set_index("name")
+    assert samples["mended"].dropna().to_dict() == {"2.jpg": "grey"}
+    assert samples.loc["2.jpg", "source_sha256"] == sha256(grey.getvalue()).hexdigest()
+
+
+def test_a_turn_that_was_ignored_is_listed_and_counted(tmp_path: Path) -> None:
+    exif, turned = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGB", (70, 64), "red").save(turned, "JPEG", exif=exif)
+    dataset = folder(tmp_path / "images", {"a/1.jpg": picture(), "b/2.jpg": turned.getvalue()})
+    assert report(dataset, tmp_path / "shards").counts["turned"] == 1
+    samples = pd.read_parquet(tmp_path / "shards" / "samples.parquet").set_index("name")
+    assert samples["orientation"].dropna().to_dict() == {"2.jpg": 6}
 
 
 BAD = {
@@ -253,26 +244,24 @@ BAD = {
 }
 
 
-def test_a_bad_image_stops_the_run_and_is_named(write_set: Any, tmp_path: Path) -> None:
-    dataset = folder(tmp_path / "images", {"a/cut.jpg": picture()[:500], "b/fine.jpg": picture(1)})
-    where = tmp_path / "images" / "train" / "a" / "cut.jpg"
-    message = (
-        rf"^cannot read cut.jpg of class a \({where}\): the image is damaged .*; mend or remove it, or set bad_images to report"
-    )
-    with pytest.raises(BadImageError, match=message):
-        write_set(tmp_path / "shards", dataset, config=CONFIG)
+def test_bad_images_are_all_named_and_nothing_is_left_of_their_shard(tmp_path: Path) -> None:
+    images, shards = tmp_path / "images", tmp_path / "shards"
+    (written,), work = write(folder(images, BAD), shards)
+    assert {str(bad) for bad in written.bad_images} == {
+        f"cut.jpg, class a ({images}/train/a/cut.jpg): the JPEG is cut short before its pixels",
+        f"empty.jpg, class b ({images}/train/b/empty.jpg): the file is empty",
+        f"text.jpg, class b ({images}/train/b/text.jpg): not an image; it begins with b'hello'",
+    }
+    assert not list(shards.iterdir())
+    assert not part_path("train-00000.tar", work).exists()
 
 
 def test_bad_images_are_left_out_and_listed_where_that_is_asked_for(tmp_path: Path) -> None:
-    dataset = folder(tmp_path / "images", BAD)
-    config = CONFIG.model_copy(update={"bad_images": "report"})
-    (tmp_path / "shards").mkdir()
-    written = [write_shard(dataset, plan, config, tmp_path / "shards") for plan in plan_shards(dataset, "train", config)]
-    counts = write_lists(dataset, written, tmp_path / "shards")
-    assert counts == {"images": 2, "classes": 2, "shards": 1, "mended": 0, "bad_images": 3}
+    counts = report(folder(tmp_path / "images", BAD), tmp_path / "shards").counts
+    assert counts == {"images": 2, "classes": 2, "shards": 1, "mended": 0, "turned": 0, "bad_images": 3}
     bad = pd.read_parquet(tmp_path / "shards" / "bad_images.parquet").set_index("name")
-    assert list(bad.columns) == ["wnid", "source", "reason"]
-    assert {name: row["wnid"] for name, row in bad.iterrows()} == {"cut.jpg": "a", "empty.jpg": "b", "text.jpg": "b"}
+    assert list(bad.columns) == ["wnid", "source", "source_offset", "reason"]
+    assert bad["wnid"].to_dict() == {"cut.jpg": "a", "empty.jpg": "b", "text.jpg": "b"}
     assert bad.loc["empty.jpg", "reason"] == "the file is empty"
     assert bad.loc["cut.jpg", "source"] == str(tmp_path / "images" / "train" / "a" / "cut.jpg")
     with tarfile.open(tmp_path / "shards" / "train-00000.tar") as tar:
@@ -280,50 +269,15 @@ def test_bad_images_are_left_out_and_listed_where_that_is_asked_for(tmp_path: Pa
     assert (tmp_path / "shards" / "train-00000.idx").read_text().startswith("v1.2 2\n")
 
 
-def test_a_shard_without_one_good_image_is_refused_even_where_bad_ones_are_reported(write_set: Any, tmp_path: Path) -> None:
+def test_a_shard_without_one_good_image_is_refused_even_where_bad_ones_are_reported(tmp_path: Path) -> None:
     dataset = folder(tmp_path / "images", {"a/1.jpg": b"", "b/2.jpg": b"words"})
     with pytest.raises(ValueError, match="^not one of the 2 images planned for train-00000.tar can be decoded$"):
-        write_set(tmp_path / "shards", dataset, config=CONFIG.model_copy(update={"bad_images": "report"}))
+        report(dataset, tmp_path / "shards")
 
 
-class NoImages(Dataset):
-    """Two classes, and nothing that shows them."""
-
-    name = "void"
-
-    def classes(self) -> list[Any]:
-        return TINY.classes()[:2]
-
-    def samples(self, split: Split) -> list[Sample]:
-        return []
-
-    def identity(self, split: Split) -> dict[str, Any]:
-        return {}
-
-
-def test_an_empty_split_is_refused() -> None:
-    with pytest.raises(ValueError, match="^void holds no image for the split val; expected at least one$"):
-        plan_shards(NoImages(), "val", CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"side": 63}, "side\n.*greater than or equal to 64"),
-        ({"side": 5000}, "side\n.*less than or equal to 4096"),
-        ({"samples_per_shard": 0}, "samples_per_shard\n.*greater than 0"),
-        ({"seed": -1}, "seed\n.*greater than or equal to 0"),
-        ({"bad_images": "ignore"}, "bad_images\n.*'error' or 'report'"),
-        ({"quality": 95}, "quality\n.*not permitted"),
-    ],
-)
-def test_a_config_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        ShardConfig.model_validate(values)
-
-
-@pytest.mark.parametrize(("per_shard", "sizes"), [(1, [1] * 20), (7, [7, 7, 6]), (20, [20]), (1000, [20])])
-def test_shards_are_full_but_the_last(per_shard: int, sizes: list[int]) -> None:
-    plans = plan_shards(TINY, "train", ShardConfig(side=64, samples_per_shard=per_shard))
-    assert [len(plan.samples) for plan in plans] == sizes
-    assert [plan.name for plan in plans] == [f"train-{n:05d}.tar" for n in range(len(sizes))]
+def test_lists_of_a_set_that_lacks_a_shard_are_refused(tmp_path: Path) -> None:
+    dataset = folder(tmp_path / "images", {"a/1.jpg": picture(1), "b/2.jpg": picture(2)})
+    _, work = write(dataset, tmp_path / "shards", CONFIG.model_copy(update={"samples_per_shard": 1}))
+    part_path("train-00001.tar", work).unlink()
+    with pytest.raises(FileNotFoundError, match="train-00001.tar.parquet"):
+        write_lists(dataset, tmp_path / "shards", work)

@@ -1,7 +1,6 @@
 """The flows as programs, run as a user would."""
 
 import inspect
-import re
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from flows.evaluate import evaluate
 from flows.reproduce import reproduce
 from flows.shard import shard
 from flows.train import train
+from flows.verify import verify
 
 
 def call(flow, *options, home):
@@ -21,7 +21,7 @@ def call(flow, *options, home):
     )
 
 
-@pytest.mark.parametrize("flow", [shard, train, evaluate, reproduce])
+@pytest.mark.parametrize("flow", [shard, verify, train, evaluate, reproduce])
 def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
     result = call(flow.fn.__name__, "--help", home=tmp_path)
     assert result.returncode == 0
@@ -56,9 +56,13 @@ def folder(tmp_path, content):
 
 def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path):
     source = folder(tmp_path, b"hello, world")
-    result = call("shard", "--preset", "folder", "--source", source, "--workspace", tmp_path / "w", home=tmp_path / "home")
+    result = call("shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w", home=tmp_path / "home")
     assert result.returncode == 1
     said = result.stdout
     assert "Traceback" not in said
-    assert re.match("error: cannot read x.jpg of class n1 .*: not an image; it begins with", said.strip().splitlines()[-1])
+    *_, head, first, second, advice = said.strip().splitlines()
+    assert head == "error: 2 images cannot be decoded, of those looked at so far:"
+    bad = [f"  x.jpg, class n{n} ({source}/train/n{n}/x.jpg): not an image; it begins with b'hello, world'" for n in (1, 2)]
+    assert sorted((first, second)) == bad
+    assert advice == "mend or remove them, or set bad_images to report to leave such images out and list them"
     assert sum("error" in line.lower() for line in said.splitlines()) == 1

@@ -76,7 +76,7 @@ def test_the_file_as_it_stands_is_good() -> None:
         {"schedules": [{"slug": "hourly", "cron": "0 * * * *", "timezone": "Europe/Vienna", "active": True}]},
         {"parameters": {}},
         {"parameters": {"preset": "tiny", "source": "/data/tiny-imagenet-200.zip", "epochs": 2}},
-        {"entrypoint": "flows.shard.shard", "parameters": {"side": 128}},
+        {"entrypoint": "flows.shard.shard", "parameters": {"storage": "square128"}},
     ],
 )
 def test_a_good_deployment_passes(changes: dict[str, Any]) -> None:
@@ -99,6 +99,8 @@ def test_a_good_deployment_passes(changes: dict[str, Any]) -> None:
         ({"parameters": {"preset": "huge"}}, "preset"),
         ({"parameters": {"epochs": 0}}, "epochs"),
         ({"entrypoint": "flows.shard.shard", "parameters": {"epochs": 1}}, "epochs"),
+        ({"entrypoint": "flows.shard.shard", "parameters": {"dataset": "ilsvrc2011"}}, "dataset"),
+        ({"entrypoint": "flows.shard.shard", "parameters": {"storage": "square"}}, "storage"),
     ],
 )
 def test_a_bad_deployment_is_caught(changes: dict[str, Any], message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig
 from tasks.artifacts import (
     Artifact,
     Recipe,
@@ -111,7 +111,7 @@ def test_another_input_config_or_code_lies_elsewhere(change: dict[str, object], 
 
 
 def test_a_recipe_takes_a_config_as_its_values_and_code_as_its_bytes() -> None:
-    config = ShardConfig(side=64)
+    config = ShardConfig(storage="square64")
     made_from = recipe({"dataset": "abc"}, config, "data_shards.images", "data_shards.writing")
     assert made_from.config == config.model_dump() == recipe({}, config.model_dump(), "data_shards.images").config
     assert made_from.code == code_digest("data_shards.images", "data_shards.writing")

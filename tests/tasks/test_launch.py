@@ -11,29 +11,31 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from data_shards.datasets.dataset import Split
 from data_shards.datasets.source import Source
-from data_shards.writing import ShardConfig
+from data_shards.planning import ShardConfig, plan_shards
 from tasks.artifacts import ROOT
 from tasks.launch import Job, WorkerError, launch
-from tasks.workers.jobs import ColoursJob, ShardJob
+from tasks.workers.jobs import ColoursJob, SetJob, ShardJob
 
 Processes = Callable[[Path], dict[int, str]]
 WaitFor = Callable[[Callable[[], bool], str], None]
 
 SMALL = Source(kind="synthetic", train_per_class=1, val_per_class=1)
 ENDLESS = Source(kind="synthetic", train_per_class=5_000)
-"""A hundred thousand images in a hundred shards: minutes of work."""
+"""A hundred thousand images: minutes of work."""
 
 
-def shard_job(directory: Path, source: Source = SMALL, split: Split = "train", num_workers: int = 1) -> Job:
-    """Write the job file of a sharding into a folder of its own."""
+def shard_job(directory: Path, source: Source = SMALL, split: Split = "train") -> Job:
+    """Plan a sharding in a folder of its own, and write the job file of all of its shards."""
     directory.mkdir()
-    config = ShardConfig(side=64, samples_per_shard=1000 if source is ENDLESS else 16)
-    job = ShardJob(source=source, split=split, config=config, unpack_dir=directory / "sources", num_workers=num_workers)
+    config = ShardConfig(storage="square64", samples_per_shard=16)
+    path = source.path
+    num_shards = len(plan_shards(source.open(directory), split, config, directory)) if path is None or path.exists() else 1
+    places = {"unpack_dir": directory, "lists": {}, "directory": directory, "work": directory}
+    job = ShardJob(source=source, split=split, config=config, **places, start=0, stop=num_shards, step=1)
     (directory / "job.json").write_text(job.model_dump_json())
     return Job("shard", directory / "job.json", directory.name)
 
@@ -58,11 +60,11 @@ def heard() -> Heard:
 
 
 def test_a_worker_does_its_job_and_is_heard_line_by_line(tmp_path: Path, heard: Heard, processes: Processes) -> None:
-    launch([shard_job(tmp_path / "a", num_workers=2)], 1, heard.say, heard.finish)
+    launch([shard_job(tmp_path / "a")], 1, heard.say, heard.finish)
     assert heard.done == ["a"]
-    assert heard.lines[0] == ("a", "  0%  20 images of 20 classes into 2 shards")
-    assert re.fullmatch(r"100%  20 of 20 images  [\d,]+ images/s  0 s left", heard.lines[-1][1])
-    assert len(pd.read_parquet(tmp_path / "a" / "samples.parquet")) == 20
+    assert [name for name, _ in heard.lines] == ["a", "a"]
+    assert all(re.fullmatch(rf"\+ {n} \d+", line) for n, (_, line) in zip((16, 4), heard.lines, strict=True))
+    assert {path.name for path in (tmp_path / "a").glob("*.tar")} == {"train-00000.tar", "train-00001.tar"}
     assert not processes(tmp_path)
 
 
@@ -92,11 +94,14 @@ def missing_source(directory: Path) -> Job:
 
 
 def wrong_split(directory: Path) -> Job:
-    return shard_job(directory, split="test")
+    job = shard_job(directory)
+    planned = ShardJob.model_validate_json(job.config.read_bytes()).model_dump(exclude={"start", "stop", "step"})
+    job.config.write_text(SetJob(**{**planned, "split": "test"}).model_dump_json())
+    return job._replace(worker="plan")
 
 
-def cut_image(directory: Path) -> Job:
-    """A folder whose one image cannot be decoded, which only a process of the worker's pool finds out."""
+def cut_images(directory: Path) -> Job:
+    """A folder whose images cannot be decoded."""
     for split, name in (("train", "a/1.jpg"), ("train", "b/2.jpg")):
         path = directory.with_name("images") / split / name
         path.parent.mkdir(parents=True)
@@ -116,7 +121,7 @@ def wrong_field(directory: Path) -> Job:
         (colours_job, "^.*/a/nowhere is no shard set: it lacks samples.parquet or classes.parquet; make one with python -m"),
         (missing_source, "^no .*/a/nowhere; give the path of the folder images$"),
         (wrong_split, "^found split 'test' of a synthetic data set; only train and val are drawn, so score on val$"),
-        (cut_image, r"^cannot read [12].jpg of class [ab] \(.*/images/train/.*\): .*; mend or remove it, or set bad_images"),
+        (cut_images, r"^2 images cannot be decoded; they are listed in .*/a/bad/train-00000.tar.json$"),
     ],
 )
 def test_input_that_a_worker_refuses_is_told_in_its_own_sentence(
@@ -145,34 +150,16 @@ def test_a_worker_that_is_killed_is_told_with_the_signal(
 
     def kill() -> None:
         assert started.wait(30)
-        worker = min(processes(tmp_path))  # its pool came after it
+        (worker,) = processes(tmp_path)
         os.kill(worker, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(
-        WorkerError, match="^a was killed by signal 9; its last lines were:\n  0%  100,000 images of 20 classes"
-    ):
+    with pytest.raises(WorkerError, match=r"^a was killed by signal 9; its last lines were:\n\+ 16 \d+"):
         launch([job], 1, lambda name, line: started.set(), heard.finish)
     killer.join()
     assert heard.done == []
-    wait_for(lambda: not processes(tmp_path), "the pool of a killed worker goes on without it")
-
-
-def test_a_pool_process_that_is_killed_is_a_crash_and_not_a_hang(
-    tmp_path: Path, heard: Heard, processes: Processes, wait_for: WaitFor
-) -> None:
-    def kill() -> None:
-        wait_for(lambda: len(processes(tmp_path)) == 3 and (tmp_path / "a" / "train-00001.tar").exists(), "no pool was started")
-        os.kill(max(processes(tmp_path)), signal.SIGKILL)
-
-    job = shard_job(tmp_path / "a", ENDLESS, num_workers=2)
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(WorkerError, match="^a ended with code 1; its last lines were:\n(.*\n)*.*BrokenProcessPool: A process"):
-        launch([job], 1, heard.say, heard.finish)
-    killer.join()
-    wait_for(lambda: not processes(tmp_path), "what is left of the pool goes on")
+    wait_for(lambda: not processes(tmp_path), "a killed worker goes on")
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -195,7 +182,7 @@ def test_jobs_are_taken_in_order(tmp_path: Path, heard: Heard) -> None:
     with pytest.raises(ValueError, match="/a/nowhere"):
         launch(jobs, 1, heard.say, heard.finish)
     assert heard.done == []
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["job.json"], "a job was begun after one had failed"
+    assert not list((tmp_path / "b").glob("train-*")), "a job was begun after one had failed"
 
 
 def test_where_one_fails_the_others_are_stopped(tmp_path: Path, heard: Heard, processes: Processes, wait_for: WaitFor) -> None:
@@ -211,7 +198,7 @@ def test_an_error_in_the_flow_stops_its_workers(tmp_path: Path, heard: Heard, pr
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        launch([shard_job(tmp_path / "a", ENDLESS, num_workers=2)], 1, interrupt, heard.finish)
+        launch([shard_job(tmp_path / "a", ENDLESS)], 1, interrupt, heard.finish)
     wait_for(lambda: not processes(tmp_path), "a worker goes on after its flow was interrupted")
 
 
@@ -219,21 +206,23 @@ LAUNCH = """
 import sys
 from pathlib import Path
 from tasks.launch import Job, launch
-launch([Job("shard", Path(sys.argv[1]) / "job.json", "a")], 1, lambda name, line: print(line, flush=True), print)
+jobs = [Job("shard", Path(folder) / "job.json", "a") for folder in sys.argv[1:]]
+launch(jobs, len(jobs), lambda name, line: print(line, flush=True), print)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_that_is_killed_takes_its_workers_and_their_pools_along(
+def test_a_run_that_is_killed_takes_its_workers_along(
     tmp_path: Path, processes: Processes, wait_for: WaitFor, how: signal.Signals
 ) -> None:
-    shard_job(tmp_path / "a", ENDLESS, num_workers=2)
-    command = [sys.executable, "-c", LAUNCH, str(tmp_path / "a")]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    command = [sys.executable, "-c", LAUNCH, *(str(shard_job(folder, ENDLESS).config.parent) for folder in folders)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
-        assert run.stdout.readline().startswith(b"  0%")
-        wait_for(lambda: len(processes(tmp_path / "a")) == 3, "the worker and its two processes did not start")
-        assert all("tasks.workers.shard" in command for command in processes(tmp_path / "a").values())
+        wait_for(lambda: all(list(folder.glob("*.tar")) for folder in folders), "the two workers did not start")
+        workers = [command for command in processes(tmp_path).values() if command.endswith("/job.json ")]
+        assert len(workers) == 2
+        assert all("tasks.workers.shard" in command for command in workers)
         run.send_signal(how)
         assert run.wait(10) == -how
         wait_for(lambda: not processes(tmp_path), "workers go on after their run was killed")
@@ -244,7 +233,7 @@ def test_a_worker_whose_run_is_gone_before_it_begins_does_nothing(tmp_path: Path
     command = [sys.executable, "-m", "tasks.workers.shard", str(job.config)]
     ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "ALEXNET_PARENT_PID": "1"}, capture_output=True)
     assert ended.returncode == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["job.json"]
+    assert not list((tmp_path / "a").glob("train-*"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.json", "b.json"]])

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from data_shards.datasets.source import Source
+from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig
 from model.network.inputs import Colours
 from tasks.artifacts import Artifact, find, read_manifest
 from tasks.shard import dataset_name, measure_colours, shard_split
 
 SOURCE = Source(kind="synthetic", train_per_class=1, val_per_class=1)
-CONFIG = ShardConfig(side=64, samples_per_shard=16)
+CONFIG = ShardConfig(storage="square64", samples_per_shard=16)
 
 
 def times(folder: Path) -> dict[str, tuple[int, int]]:
@@ -39,7 +39,7 @@ def made(workspace: Path) -> Artifact:
 
 def test_a_split_is_sharded_into_its_place(made: Artifact, workspace: Path) -> None:
     assert made.path.parent == workspace / "shards" / "synthetic" / "train"
-    assert made.counts == {"images": 20, "classes": 20, "shards": 2, "mended": 0, "bad_images": 0}
+    assert made.counts == {"images": 20, "classes": 20, "shards": 2, "mended": 0, "turned": 0, "bad_images": 0}
     assert dataset_name(made) == "synthetic"
     assert len(ShardSet.open(made.path)) == 20
     assert sorted(read_manifest(made.path).files) == [
@@ -68,7 +68,7 @@ def test_what_a_killed_run_left_is_swept_away_when_its_step_is_made(made: Artifa
 
 def test_another_side_is_a_second_set_beside_the_first(made: Artifact, workspace: Path) -> None:
     before = times(made.path)
-    other = shard_split.fn(SOURCE, "train", CONFIG.model_copy(update={"side": 80}), workspace)
+    other = shard_split.fn(SOURCE, "train", CONFIG.model_copy(update={"storage": "square80"}), workspace)
     assert other.path.parent == made.path.parent
     assert other.path != made.path
     assert (ShardSet.open(other.path).side, ShardSet.open(made.path).side) == (80, 64)
@@ -90,13 +90,16 @@ def test_bad_input_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
         (tmp_path / "images" / "train" / name).parent.mkdir(parents=True)
         (tmp_path / "images" / "train" / name).write_text("no image")
     source = Source(kind="folder", path=tmp_path / "images")
-    with pytest.raises(
-        ValueError, match=r"^cannot read 1.jpg of class a .*not an image|^cannot read 2.jpg of class b .*not an image"
-    ):
+    message = (
+        r"^2 images cannot be decoded, of those looked at so far:\n"
+        r"  1.jpg, class a \(.*/a/1.jpg\): not an image; it begins with b'no image'\n"
+        r"  2.jpg, class b .*\nmend or remove them, or set bad_images to report to leave such images out and list them$"
+    )
+    with pytest.raises(ValueError, match=message):
         shard_split.fn(source, "train", CONFIG, tmp_path / "workspace")
-    left = [path.name for path in (tmp_path / "workspace" / "shards" / "images" / "train").iterdir()]
-    assert len(left) == 1
-    assert left[0].endswith(".partial")
+    left = sorted((tmp_path / "workspace" / "shards" / "images" / "train").iterdir())
+    assert [path.suffix for path in left] == [".partial", ".work"]
+    assert not list(left[0].iterdir())
 
 
 def test_colours_are_measured_and_found_again(made: Artifact, workspace: Path) -> None:

@@ -45,14 +45,18 @@ def test_a_path_may_begin_at_home_or_in_the_working_folder(tmp_path: Path, monke
     [
         (
             Source(kind="synthetic", path=Path("/x")),
-            "^the synthetic dataset is drawn, not read; drop the path /x or name another",
+            "^path does not apply to synthetic; it takes num_classes, seed, train_per_class, val_per_class$",
         ),
         (Source(kind="synthetic", num_classes=30), "^the synthetic dataset has 20 classes or 40, not 30$"),
+        (Source(kind="ilsvrc2012"), "^the dataset ilsvrc2012 needs a path: the folder or archive that holds the images$"),
+        (Source(kind="fall2011", num_classes=20), "^num_classes does not apply to fall2011; it takes path, seed, wnids$"),
+        (Source(kind="ilsvrc2010", path=Path("/"), seed=1), "^seed does not apply to ilsvrc2010; it takes path$"),
+        (Source(kind="ilsvrc2010", path=Path("/"), wnids=Path("/x")), "^wnids does not apply to ilsvrc2010; it takes path$"),
         (Source(kind="folder"), "^the dataset folder needs a path: the folder or archive that holds the images$"),
         (Source(kind="tiny-imagenet"), "^the dataset tiny-imagenet needs a path"),
         (
             Source(kind="folder", path=Path("/"), num_classes=20),
-            "^num_classes applies to synthetic and tiny-imagenet; a folder's",
+            "^num_classes does not apply to folder; it takes path$",
         ),
     ],
 )
@@ -61,7 +65,25 @@ def test_values_that_do_not_go_together_are_refused(source: Source, message: str
         source.open(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["folder", "tiny-imagenet"])
+@pytest.mark.parametrize("kind", ["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"])
+def test_archives_are_named_by_their_folder(kind: str, tmp_path: Path) -> None:
+    dataset = Source.model_validate({"kind": kind, "path": tmp_path}).open(tmp_path)
+    assert dataset.name == kind
+    (tmp_path / "train.tar").touch()
+    source = Source.model_validate({"kind": kind, "path": tmp_path / "train.tar"})
+    with pytest.raises(ValueError, match=f"train.tar is a file; the dataset {kind} needs the folder that holds its archives"):
+        source.open(tmp_path)
+
+
+def test_a_list_of_classes_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    source = Source(kind="fall2009", path=tmp_path, wnids=tmp_path / "wnids.txt")
+    with pytest.raises(
+        FileNotFoundError, match=f"^no {tmp_path}/wnids.txt; give the path of a text file with one WNID a line$"
+    ):
+        source.open(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tiny-imagenet", "ilsvrc2012", "fall2011"])
 def test_a_path_to_nothing_is_refused(kind: str, tmp_path: Path) -> None:
     source = Source.model_validate({"kind": kind, "path": tmp_path / "nowhere"})
     with pytest.raises(FileNotFoundError, match=f"^no {tmp_path}/nowhere; give the path of the {kind} images$"):
@@ -70,7 +92,7 @@ def test_a_path_to_nothing_is_refused(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [{"train_per_class": 5}, {"val_per_class": 5}, {"seed": 1}])
 def test_values_that_only_drawing_reads_are_refused_elsewhere(values: dict[str, int], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="synthetic"):
+    with pytest.raises(ValueError, match="does not apply to folder; it takes path$"):
         Source(kind="folder", path=tmp_path, **values).open(tmp_path)
 
 
@@ -78,7 +100,10 @@ def test_values_that_only_drawing_reads_are_refused_elsewhere(values: dict[str, 
     ("values", "message"),
     [
         ({}, "kind\n.*required"),
-        ({"kind": "imagenet"}, "kind\n.*'synthetic', 'tiny-imagenet' or 'folder'"),
+        (
+            {"kind": "imagenet"},
+            "kind\n.*'synthetic', 'tiny-imagenet', 'folder', 'ilsvrc2010', 'ilsvrc2012', 'fall2009' or 'fall2011'",
+        ),
         ({"kind": "synthetic", "num_classes": 1}, "num_classes\n.*greater than 1"),
         ({"kind": "synthetic", "train_per_class": 0}, "train_per_class\n.*greater than 0"),
         ({"kind": "synthetic", "val_per_class": 0}, "val_per_class\n.*greater than 0"),

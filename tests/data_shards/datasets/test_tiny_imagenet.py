@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_shards.datasets.dataset import Split, as_rows
 from data_shards.datasets.tiny_imagenet import TinyImageNet
 
 WNIDS = ["n01443537", "n01629819", "n01641577"]
@@ -56,9 +57,10 @@ def packed(folder: Path, kind: str) -> Path:
     return Path(shutil.make_archive(str(folder.with_name("packed")), kind, folder.parent, folder.name))
 
 
-def read_all(dataset: TinyImageNet) -> list[tuple[str, str, str, bytes]]:
-    samples = dataset.samples("train") + dataset.samples("val")
-    return [(sample.split, sample.wnid, sample.name, dataset.read(sample)) for sample in samples]
+def read_all(dataset: TinyImageNet) -> list[tuple[str, str | None, str, bytes]]:
+    splits: tuple[Split, ...] = ("train", "val")
+    samples = [(split, sample) for split in splits for sample in as_rows(dataset.samples(split))]
+    return [(split, sample.wnid, sample.name, dataset.read(sample)) for split, sample in samples]
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar", "bztar", "xztar"])
@@ -121,8 +123,8 @@ def test_a_pickled_copy_reads_the_same(folder: Path, tmp_path: Path, kind: str) 
 def test_the_first_classes_are_used_where_fewer_are_asked_for(folder: Path, tmp_path: Path) -> None:
     dataset = TinyImageNet(folder, tmp_path, num_classes=2)
     assert [wnid for wnid, _ in dataset.classes()] == WNIDS[:2]
-    assert Counter(sample.wnid for sample in dataset.samples("train")) == {WNIDS[0]: 2, WNIDS[1]: 2}
-    assert [sample.wnid for sample in dataset.samples("val")] == WNIDS[:2]
+    assert Counter(dataset.samples("train")["wnid"].to_pylist()) == {WNIDS[0]: 2, WNIDS[1]: 2}
+    assert dataset.samples("val")["wnid"].to_pylist() == WNIDS[:2]
     assert dataset.name == "tiny-imagenet-2"
     assert dataset.identity("val") != TinyImageNet(folder, tmp_path).identity("val")
 
@@ -296,7 +298,7 @@ def test_a_cut_that_tarfile_does_not_see_is_seen(folder: Path, tmp_path: Path, m
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not passed on")
 def test_forty_real_classes_hold_twenty_thousand_images_to_train_on(tmp_path: Path) -> None:
     dataset = TinyImageNet(REAL, tmp_path)
-    train, val = dataset.samples("train"), dataset.samples("val")
+    train, val = as_rows(dataset.samples("train")), as_rows(dataset.samples("val"))
     assert len(dataset.classes()) == 40
     assert (len(train), len(val)) == (20_000, 2_000)
     assert set(Counter(sample.wnid for sample in train).values()) == {500}

@@ -15,8 +15,8 @@ from data_shards.datasets.synthetic import Synthetic
 from data_shards.images import decode_jpeg
 from data_shards.loading.dali import Loader
 from data_shards.loading.order import draw_crops
+from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
-from data_shards.writing import ShardConfig
 
 CROP = 56
 PLAY = 72 - CROP
@@ -237,7 +237,7 @@ class Labels(Dataset):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_labels_of_one_digit_to_four_come_out_as_they_went_in(write_set: Any, tmp_path: Path, batch_size: int) -> None:
-    shards = ShardSet.open(write_set(tmp_path / "set", Labels(), config=ShardConfig(side=64, samples_per_shard=4)))
+    shards = ShardSet.open(write_set(tmp_path / "set", Labels(), config=ShardConfig(storage="square64", samples_per_shard=4)))
     labels = torch.cat([labels for _, labels in loader(shards, batch_size).views(1)])
     assert labels.tolist() == list(shards.samples["class_index"])
     assert sorted(labels.tolist()) == [0, 1, 9, 10, 42, 99, 100, 101, 999, 1000]

@@ -1,0 +1,169 @@
+"""ImageNet's releases of fall 2009 and fall 2011 from their official archives: one tar a synset, or a tar of those.
+
+They have no established split. A seeded share of every class is held out, the rest is for training: half of 2009 for testing
+[K12 §6], a hundredth of 2011 to watch pre-training by (ours).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
+from data_shards.datasets.members import WNID, check_classes, find, identity, read_members
+
+
+class FallRelease(NamedTuple):
+    """What a release's files are called, and how much of each class is held out from training."""
+
+    name: str
+    images: tuple[str, ...]
+    """Patterns below the folder that holds them; that folder itself where none matches."""
+    held_out: Split
+    every: int
+    """One image of this many is held out."""
+    num_images: int | None
+    """In the whole release."""
+
+
+FALL2009 = FallRelease("fall2009", ("fall09*.tar", "fall2009*.tar", "fall09*", "fall2009*"), "test", 2, None)
+FALL2011 = FallRelease("fall2011", ("fall11*.tar", "fall2011*.tar", "fall11*", "fall2011*"), "val", 100, 14_197_122)
+
+
+@dataclass(frozen=True)
+class Fall(Dataset):
+    """One release, all of its classes or those of a list."""
+
+    release: FallRelease
+    root: Path
+    """The folder that holds the archive, or the synsets' tars or folders."""
+    wnids: Path | None = None
+    """A text file with one WNID a line; all classes that are there where it is not given."""
+    seed: int = 0
+    """Of what is held out."""
+    lists: Mapping[Path, Path] = field(default_factory=dict)
+    """For each of `archives`, the list of its members."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # read-only here
+        """`fall2009` or `fall2011`."""
+        return self.release.name
+
+    def classes(self) -> list[ImageClass]:
+        """Return the classes used, with their words where the folder holds ImageNet's `words.txt`."""
+        path = self.root / "words.txt"
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+        return [ImageClass(wnid, words.get(wnid, wnid)) for wnid in self._classes]
+
+    def splits(self) -> dict[Split, str | None]:
+        """Return train and what is held out: test or val."""
+        missing = None
+        try:
+            self._images  # noqa: B018  # looks for it
+        except FileNotFoundError as error:
+            missing = str(error)
+        return {"train": missing, self.release.held_out: missing}
+
+    def archives(self, split: Split) -> list[Path]:
+        """Return the one archive or folder that both splits are drawn from."""
+        del split
+        return [self._images]
+
+    def samples(self, split: Split) -> pa.Table:
+        """Return the split's samples by WNID, then by name.
+
+        Raises:
+            ValueError: the release has no such split; a listed class without images, or a folder that is no class.
+        """
+        if split not in self.splits():
+            raise ValueError(f"{self.name} has no split {split}; it is drawn into train and {self.release.held_out}")
+        images = read_members(self._images, self.lists[self._images])
+        wnids = images["folder"].cast(pa.string())
+        if self.wnids is not None:
+            listed = pc.is_in(wnids, value_set=pa.array(self._classes))
+            images, wnids = images.filter(listed), wnids.filter(listed)
+        check_classes(wnids, self._classes, self._images)
+        images = images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES)
+        images = images.sort_by([("wnid", "ascending"), ("name", "ascending")])
+        held_out = draw_held_out(images["wnid"], self.release.every, self.seed)
+        return images.filter(pa.array(held_out if split == self.release.held_out else ~held_out))
+
+    def identity(self, split: Split) -> dict[str, Any]:
+        """Return the archive's identity and how it is split."""
+        return {
+            "kind": self.name,
+            "split": split,
+            "archives": [identity(self._images)],
+            "wnids": None if self.wnids is None else sha256("\n".join(self._classes).encode()).hexdigest(),
+            "held_out": {"split": self.release.held_out, "every": self.release.every, "seed": self.seed},
+        }
+
+    def official_count(self, split: Split) -> int | None:
+        """Return how many images the whole release holds, both splits together."""
+        del split
+        return self.release.num_images
+
+    @cached_property
+    def _images(self) -> Path:
+        if found := find(self.root, self.release.images):
+            return found
+        if not any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in self.root.iterdir()):
+            raise FileNotFoundError(
+                f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar"
+            )
+        return self.root
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        if self.wnids is not None:
+            return read_wnids(self.wnids)
+        folders = pq.read_table(self.lists[self._images], columns=["folder"])["folder"]
+        found: list[str] = sorted(pc.unique(folders).to_pylist())
+        wrong = [name for name in found if not WNID.fullmatch(name)]
+        if wrong or len(found) < 2:
+            what = f"images in {wrong[0]!r}, which is no WNID" if wrong else f"{len(found)} classes"
+            raise ValueError(f"{self._images} holds {what}; expected one tar or folder a synset, named by its WNID")
+        return found
+
+
+def read_wnids(path: Path) -> list[str]:
+    """Return the WNIDs of a text file, one a line, in order.
+
+    Raises:
+        ValueError: fewer than two, or a line that is no WNID.
+    """
+    wnids = sorted(set(path.read_text("utf-8").split()))
+    wrong = [wnid for wnid in wnids if not WNID.fullmatch(wnid)]
+    if wrong or len(wnids) < 2:
+        found = repr(wrong[0]) if wrong else f"{len(wnids)} WNIDs"
+        raise ValueError(f"{path} holds {found}; expected two or more WNIDs such as n01440764, one a line")
+    return wnids
+
+
+def draw_held_out(wnids: pa.ChunkedArray, every: int, seed: int) -> NDArray[np.bool_]:
+    """Return which images (N,) are held out: of each class, drawn at random, one in `every`, rounded down.
+
+    `wnids` are sorted; equal images, by class and name, and equal seeds give equal draws.
+    """
+    _, starts, counts = np.unique(_codes(wnids), return_index=True, return_counts=True)
+    draws = np.random.Generator(np.random.PCG64(seed)).random(len(wnids))
+    order = np.lexsort((draws, np.repeat(np.arange(len(starts)), counts)))
+    place = np.arange(len(wnids)) - np.repeat(starts, counts)
+    held_out = np.zeros(len(wnids), bool)
+    held_out[order] = place < np.repeat(counts // every, counts)
+    return held_out
+
+
+def _codes(wnids: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Each WNID as a small number, in the order in which they first appear."""
+    codes: NDArray[np.int32] = wnids.combine_chunks().dictionary_encode().indices.to_numpy()
+    return codes

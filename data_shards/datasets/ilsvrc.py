@@ -1,0 +1,188 @@
+"""ILSVRC-2010 and ILSVRC-2012 from their official archives, read where they lie, or from folders that they were unpacked to.
+
+A training archive is a tar of one tar a synset; validation and test archives are flat, and their truth follows the sorted file
+names. [devkit readme] The test labels of 2012 are not public: its test images have no WNID.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_shards.datasets.archive import Tree, open_tree
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
+from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
+from data_shards.datasets.members import check_classes, find, identity, need, read_members
+
+
+class Release(NamedTuple):
+    """What a competition's files are called, as patterns below the folder that holds them, archives before folders."""
+
+    name: str
+    images: dict[Split, tuple[str, ...]]
+    devkit: tuple[str, ...]
+    truths: dict[Split, str]
+    patches: tuple[str, ...]
+    """An archive whose images take the place of blank ones."""
+    num_images: dict[Split, int]
+    """Of the official archives."""
+
+
+ILSVRC2010 = Release(
+    "ilsvrc2010",
+    {
+        "train": ("ILSVRC2010_images_train.tar", "ILSVRC2010_images_train", "train"),
+        "val": ("ILSVRC2010_images_val.tar", "ILSVRC2010_images_val", "val"),
+        "test": ("ILSVRC2010_images_test.tar", "ILSVRC2010_images_test", "test"),
+    },
+    ("ILSVRC2010_devkit*", "devkit-1.0*"),
+    {"val": "ILSVRC2010_validation_ground_truth.txt", "test": "ILSVRC2010_test_ground_truth.txt"},
+    ("patch_images.tar", "patch_images"),
+    {"train": 1_261_406, "val": 50_000, "test": 150_000},
+)
+
+ILSVRC2012 = Release(
+    "ilsvrc2012",
+    {
+        "train": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_train", "train", "ILSVRC/Data/CLS-LOC/train"),
+        "val": ("ILSVRC2012_img_val.tar", "ILSVRC2012_img_val", "val", "ILSVRC/Data/CLS-LOC/val"),
+        "test": ("ILSVRC2012_img_test*.tar", "ILSVRC2012_img_test*", "test", "ILSVRC/Data/CLS-LOC/test"),
+    },
+    ("ILSVRC2012_devkit_t12*",),
+    {"val": "ILSVRC2012_validation_ground_truth.txt"},
+    (),
+    {"train": 1_281_167, "val": 50_000, "test": 100_000},
+)
+
+
+@dataclass(frozen=True)
+class Ilsvrc(Dataset):
+    """One competition's images, in all of its splits whose files are there."""
+
+    release: Release
+    root: Path
+    """The folder that holds the archives."""
+    unpack_dir: Path
+    """Where the devkit's plain tar is kept."""
+    lists: Mapping[Path, Path] = field(default_factory=dict)
+    """For each of `archives`, the list of its members."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # read-only here
+        """`ilsvrc2010` or `ilsvrc2012`."""
+        return self.release.name
+
+    def classes(self) -> list[ImageClass]:
+        """Return the leaves of the devkit's hierarchy."""
+        words = {synset.wnid: synset.words for synset in self._devkit.leaves}
+        return [ImageClass(wnid, words[wnid]) for wnid in self._devkit.wnids]
+
+    def splits(self) -> dict[Split, str | None]:
+        """Return the splits, and which file is missing where one is."""
+        return {split: self._missing(split) for split in self.release.images}
+
+    def archives(self, split: Split) -> list[Path]:
+        """Return the split's archive or folder, and the one with its patches."""
+        patches = find(self.root, self.release.patches)
+        return [self._images(split), *([patches] if patches else [])]
+
+    def samples(self, split: Split) -> pa.Table:
+        """Return the split's samples by WNID, then by name; those without labels by name.
+
+        Raises:
+            FileNotFoundError: the split's archive, its truth or the devkit is not there.
+            ValueError: a class unknown or without images, a truth of another length, a patch for no image.
+        """
+        images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
+        for patch in patches:
+            images = _patched(images, patch.filter(pc.equal(patch["folder"], split)))
+        images = images.sort_by("name")
+        labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
+        return labelled.sort_by([("wnid", "ascending"), ("name", "ascending")])
+
+    def identity(self, split: Split) -> dict[str, Any]:
+        """Return the names, sizes and times of the archives, and digests of the class list and the truth."""
+        truth = self._truth(split)
+        return {
+            "kind": self.name,
+            "split": split,
+            "archives": [identity(root) for root in self.archives(split)],
+            "meta": sha256(self._devkit_files.read("meta.mat")).hexdigest(),
+            "truth": None if truth is None else sha256(truth[1]).hexdigest(),
+        }
+
+    def official_count(self, split: Split) -> int | None:
+        """Return how many images the official archive holds."""
+        return self.release.num_images.get(split)
+
+    def devkit(self) -> Devkit:
+        """Return the competition's synsets."""
+        return self._devkit
+
+    @cached_property
+    def _devkit_files(self) -> Tree:
+        return open_tree(need(self.root, self.release.devkit), self.unpack_dir, marker="meta.mat")
+
+    @cached_property
+    def _devkit(self) -> Devkit:
+        return parse_meta(self._devkit_files.read("meta.mat"), f"meta.mat of {need(self.root, self.release.devkit)}")
+
+    def _images(self, split: Split) -> Path:
+        return need(self.root, self.release.images[split])
+
+    def _missing(self, split: Split) -> str | None:
+        """The first file that the split needs and that is not there, as a phrase."""
+        try:
+            self._images(split)
+            need(self.root, self.release.devkit)
+        except FileNotFoundError as error:
+            return str(error)
+        if split in self.release.truths and self._truth(split) is None:
+            return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
+        return None
+
+    def _truth(self, split: Split) -> tuple[str, bytes] | None:
+        """The name and the content of the file that labels a split, from beside the archives or from the devkit."""
+        name = self.release.truths.get(split)
+        if name is None:
+            return None
+        beside = self.root / name
+        if beside.is_file():
+            return str(beside), beside.read_bytes()
+        return (name, self._devkit_files.read(name)) if name in self._devkit_files.files else None
+
+    def _labels(self, split: Split, images: pa.Table) -> pa.Array | pa.ChunkedArray:
+        """Each image's WNID: its folder's name, or what the truth says; both where both are there. Images by name."""
+        known, root, truth = self._devkit.wnids, self._images(split), self._truth(split)
+        folders = images["folder"].cast(pa.string())
+        in_classes = split == "train" or not set(known).isdisjoint(pc.unique(folders).to_pylist())
+        if in_classes:
+            check_classes(folders, known, root)
+        if truth is None:
+            return folders if in_classes else pa.nulls(len(images), pa.string())
+        labels = pa.array(parse_ground_truth(truth[1].decode("ascii", "replace"), self._devkit, len(images), truth[0]))
+        if in_classes and not labels.equals(folders.combine_chunks()):
+            raise ValueError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive anew")
+        return labels
+
+
+def _patched(images: pa.Table, patches: pa.Table) -> pa.Table:
+    """The images, those that have a patch of their name read from where the patch lies."""
+    place = pc.index_in(images["name"], value_set=patches["name"].combine_chunks())
+    unused = len(patches) - (len(place) - place.null_count)
+    if unused:
+        raise ValueError(
+            f"{unused:,} of {len(patches):,} patch images take no image's place; these archives are not of one release"
+        )
+    columns = ["path", "offset", "size"]
+    both = pa.concat_tables([images.select(columns), patches.select(columns)]).unify_dictionaries().combine_chunks()
+    source = pc.coalesce(pc.add(place.cast(pa.int64()), len(images)), pa.array(range(len(images))))
+    replaced = both.take(source)
+    for name in columns:
+        images = images.set_column(images.schema.get_field_index(name), name, replaced[name])
+    return images
