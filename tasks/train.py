@@ -12,6 +12,7 @@ from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 from tasks.artifacts import Artifact, location, recipe
 from tasks.compute import Compute
+from tasks.gpus import held
 from tasks.steps import Step, make
 from tasks.workers.jobs import COLOURS, WEIGHTS, TrainJob
 
@@ -65,7 +66,8 @@ def _run_name() -> str:
 @task(task_run_name=_run_name)
 def train_networks(trainings: Sequence[Training], compute: Compute, workspace: Path) -> list[Weights]:
     """Train every network that is not there yet, going on with those that were begun: `runs/<name>/<digest>`."""
-    runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
+    with held(compute.gpus):
+        runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
     return [open_weights(run.path / WEIGHTS) for run in runs]
 
 

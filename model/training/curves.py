@@ -17,7 +17,7 @@ PANELS = ("loss", "top-1 error", "learning rate of the weights", "time spent wai
 def draw_curves(runs: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Write a PNG: loss, errors, learning rate and the share of waiting over the epochs, a colour a run."""
     figure = Figure(figsize=(11, 7), layout="constrained")
-    panels = figure.subplots(2, 2).flat
+    panels = list(figure.subplots(2, 2).flat)
     for axes, title in zip(panels, PANELS, strict=True):
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("epoch")

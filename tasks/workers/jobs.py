@@ -23,6 +23,8 @@ MEAN_IMAGE = "mean_image.npy"
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.parquet"
+EVENTS = "events"
+CURVES = "curves.png"
 PREDICTIONS = "predictions.parquet"
 DUPLICATES = "duplicates.parquet"
 

@@ -20,19 +20,21 @@ from model.network.alexnet import AlexNet
 from model.network.inputs import Colours
 from model.network.weights import WeightsInfo, copy_all_but_last, load_weights, save_weights
 from model.training.checkpoint import Checkpoints
+from model.training.curves import draw_curves
+from model.training.events import Events
 from model.training.loop import Data, Saving, StoppedError, Trainer
 from model.training.progress import Progress
 from model.training.records import Record, as_frame, by_epoch
 from model.training.replicas import Replicas, joined
 from tasks.artifacts import COUNTS, write_synced
 from tasks.workers.guard import run_worker
-from tasks.workers.jobs import CHECKPOINTS, MEAN_IMAGE, METRICS, WEIGHTS, TrainJob
+from tasks.workers.jobs import CHECKPOINTS, CURVES, EVENTS, MEAN_IMAGE, METRICS, WEIGHTS, TrainJob
 
 VALIDATION_BATCH = 256
 
 
 def main(job_path: Path) -> None:
-    """Train to the end, then write weights, metrics and counts; on SIGTERM save and leave."""
+    """Train to the end, then write weights, metrics, curves and counts; on SIGTERM save and leave."""
     stop_asked = _watch_signals()
     job = TrainJob.model_validate_json(job_path.read_bytes())
     torch.set_num_threads(job.num_threads)
@@ -52,6 +54,7 @@ def _train(job: TrainJob, directory: Path, replicas: Replicas, stop_asked: Calla
     devices = _devices(job, replicas)
     colours = _colours(job, devices[0])
     checkpoints = Checkpoints(directory / CHECKPOINTS)
+    events = Events(directory / EVENTS)
     trainer = Trainer(
         network=_network(job, devices),
         config=job.training,
@@ -62,12 +65,15 @@ def _train(job: TrainJob, directory: Path, replicas: Replicas, stop_asked: Calla
         progress=Progress(job.training.epochs, len(train), say=print if replicas.first else lambda line: None),
         replicas=replicas,
         record_every=job.record_every,
+        recorded=events.write if replicas.first else lambda record: None,
     )
     records = trainer.run()
+    events.close()
     if replicas.first:
         info = WeightsInfo(network=job.network, colours=colours, wnids=train.wnids)
         save_weights(trainer.network, info, directory / WEIGHTS)
         _write_metrics(records, directory)
+        draw_curves({directory.parent.name: as_frame(records)}, directory / CURVES)
         write_synced(directory / COUNTS, json.dumps(_counts(records)))
         shutil.rmtree(checkpoints.directory)
 

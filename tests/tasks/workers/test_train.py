@@ -48,6 +48,11 @@ def test_its_metrics_count_every_image_of_every_epoch(unbroken):
     assert (metrics["wait_seconds"] <= metrics["seconds"]).all()
 
 
+def test_it_leaves_event_files_and_a_picture_of_its_curves(unbroken):
+    assert len(list((unbroken[0] / "events").iterdir())) == 1
+    assert (unbroken[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job_file, newest_checkpoint, tmp_path):
     job = job_file(tmp_path, checkpoint_minutes=0)
     processes = multiprocessing.get_context("forkserver")  # imports torch and DALI once
