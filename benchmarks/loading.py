@@ -8,19 +8,15 @@ printed. Batches that a side has ready by then are its gain: up to two of ours, 
 import argparse
 import io
 import random
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import webdataset as wds
 from numpy.typing import NDArray
@@ -28,8 +24,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.record import COLOURS, ROOT, alternate, record
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
+from benchmarks.photographs import PHOTOGRAPHS, Photographs
+from benchmarks.record import COLOURS, alternate, record
+from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.images import decode_jpeg
 from data_shards.listing import write_lists
@@ -39,8 +36,6 @@ from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.network.inputs import subtract_mean
 
-PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "imagenet-samples-500.tar"
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 WORKERS = 2
 """Threads on our side, processes on theirs."""
 BATCH = 128
@@ -48,39 +43,12 @@ CROP = 224
 SIDE = 256
 
 
-@dataclass(frozen=True)
-class Photographs(Dataset):
-    """The images of a tar or a folder, repeated under other names until there are `num_images` of them."""
-
-    source: Path
-    num_images: int
-    name = "photographs"
-
-    def classes(self) -> list[ImageClass]:
-        """Return two classes: what is shown does not matter here."""
-        return [ImageClass("n00000000", "even"), ImageClass("n00000001", "odd")]
-
-    def samples(self, split: Split) -> pa.Table:
-        """Return the samples, one round of the images after the other."""
-        del split
-        found = _in_folder(self.source) if self.source.is_dir() else _in_tar(self.source)
-        if not found:
-            raise ValueError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
-        repeated = (found[i % len(found)] for i in range(self.num_images))
-        return as_table(Sample(f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated))
-
-    def identity(self, split: Split) -> dict[str, Any]:
-        """Return the source and the number."""
-        return {"source": str(self.source), "num_images": self.num_images, "split": split}
-
-
-def _in_tar(path: Path) -> list[tuple[str, int, int]]:
-    with tarfile.open(path) as tar:
-        return [(str(path), m.offset_data, m.size) for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
-
-
-def _in_folder(path: Path) -> list[tuple[str, None, None]]:
-    return [(str(file), None, None) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+def choose_images(source: Path | None, num_images: int) -> tuple[Dataset, str]:
+    """Return photographs where there are some, else drawn images, and what to call them."""
+    source = source or (PHOTOGRAPHS if PHOTOGRAPHS.exists() else None)
+    if source is None:
+        return Synthetic(-(-num_images // 20), 1, side=SIDE), "synthetic images"
+    return Photographs(source, num_images), "photographs"
 
 
 def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
@@ -184,13 +152,9 @@ def stored_jpegs(shards: ShardSet) -> list[bytes]:
 def main() -> None:
     """Make the shards, measure, record."""
     arguments = _arguments()
-    source = arguments.images or (PHOTOGRAPHS if PHOTOGRAPHS.exists() else None)
-    dataset: Dataset = (
-        Photographs(source, arguments.num_images) if source else Synthetic(arguments.num_images // 20, 1, side=SIDE)
-    )
-    shown = "photographs" if source else "synthetic images"
+    dataset, shown = choose_images(arguments.images, arguments.num_images)
     with tempfile.TemporaryDirectory(prefix="benchmark-loading-") as directory:
-        print(f"making {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown} from {source or 'a seed'}", flush=True)
+        print(f"making {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown}", flush=True)
         measure(make_shards(dataset, Path(directory)), shown, arguments.rounds)
 
 
@@ -209,7 +173,7 @@ def measure(shards: ShardSet, shown: str, rounds: int) -> None:
     rates = alternate({"ours": ours_float, "webdataset": theirs_float}, rounds)
     record("loading", "float32 batches against webdataset and Pillow", rates["ours"], rates["webdataset"], 2.5, unit)
     rates = alternate({"ours": ours, "bare": bare}, rounds)
-    record("loading", "uint8 batches against bare simplejpeg decoding", rates["ours"], rates["bare"], None, unit)
+    record("loading", "uint8 batches against bare simplejpeg decoding", rates["ours"], rates["bare"], 0.6, unit)
 
 
 def _arguments() -> argparse.Namespace:

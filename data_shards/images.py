@@ -18,6 +18,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from data_shards.scaling import resize_middle
+
 QUALITY = 95
 """[CCN2 make-data] The author's own later tool stores 256 × 256 JPEGs of this quality."""
 
@@ -30,9 +32,6 @@ MAX_PIXELS = 178_956_970
 MAX_SIDE = 65_500
 """(ours) The longest side that libjpeg writes."""
 
-MAX_ELONGATION = 16
-"""(ours) Of an image more elongated than this only the middle is scaled, where only its centre square is kept."""
-
 FORMATS = ("PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 """(ours) What goes by a JPEG's name on the web. None whose decoder starts another program, as that of EPS does."""
 
@@ -42,6 +41,11 @@ EXIF = 0xE1
 SCAN = 0xDA
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 END_OF_IMAGE = b"\xff\xd9"
+
+TURNED = re.compile(
+    rb"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]\x00|\x01\x12\x00[\x03\x04]\x00\x00\x00\x01\x00(\x00\x00)?[\x02-\x08]"
+)
+"""[EXIF 2.3 §4.6.4] An orientation other than upright, in either order of bytes. Only then is the slow reader asked."""
 
 STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0x(\w\w)")
 """[libjpeg JWRN_EXTRANEOUS_DATA]"""
@@ -152,7 +156,7 @@ def _read_header(data: bytes) -> _Header:
     for marker, start, end in _segments(data):
         if marker in FRAMES:
             frame = data[start : start + 6]
-        elif marker == EXIF and data.startswith(b"Exif\0\0", start):
+        elif marker == EXIF and TURNED.search(data, start, end):
             orientation = orientation or _exif_orientation(data[start:end])
     if len(frame) < 6:
         raise BadImageError("the JPEG does not say its size")
@@ -239,7 +243,7 @@ def _decode_other(data: bytes) -> _Decoded:
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The pixels in 8 bits; 16 are divided by 257, so that white stays white. Transparency is dropped."""
     if not image.mode.startswith(("I", "F")):
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
     deep = np.asarray(image)
     if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
         raise BadImageError(f"pixels of mode {image.mode} from {deep.min():g} to {deep.max():g}; expected at most 16 bits")
@@ -271,35 +275,14 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _kept(pixels: NDArray[np.uint8], storage: Storage) -> NDArray[np.uint8]:
-    if storage.shape == "square" and storage.side:
-        return _centre_square(_scale(_middle(pixels), storage.side), storage.side)
-    return _scale(pixels, storage.side or min(pixels.shape[:2]))
-
-
-def _scale(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The pixels, their shorter side `side` long."""
     height, width = pixels.shape[:2]
+    side = storage.side or min(height, width)
     scale = side / min(height, width)
-    new_height, new_width = max(side, round(height * scale)), max(side, round(width * scale))
-    if max(new_height, new_width) > MAX_SIDE or new_height * new_width > MAX_PIXELS:
+    size = max(side, round(height * scale)), max(side, round(width * scale))
+    kept = (side, side) if storage.shape == "square" else size
+    if max(kept) > MAX_SIDE or kept[0] * kept[1] > MAX_PIXELS:
         raise BadImageError(
-            f"{width:,} × {height:,} pixels would be stored as {new_width:,} × {new_height:,}; "
-            f"a JPEG has at most {MAX_SIDE:,} a side, and here {MAX_PIXELS:,} in all"
+            f"{width:,} × {height:,} pixels would be stored as {kept[1]:,} × {kept[0]:,}; "
+            f"expected at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all"
         )
-    if scale == 1:
-        return np.ascontiguousarray(pixels)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (new_width, new_height), interpolation=how)  # type: ignore[return-value]  # the stub forgets the dtype
-
-
-def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What of the longer side can come near the centre square; all of it in any ordinary image."""
-    height, width = pixels.shape[:2]
-    longest = MAX_ELONGATION * min(height, width)
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    return pixels[top : height - top, left : width - left]
-
-
-def _centre_square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return resize_middle(pixels, size, kept)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_shards.datasets.dataset import Split
 from data_shards.datasets.source import Source
 from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
@@ -36,6 +37,10 @@ class Preset(BaseModel):
     """[K12 table 2] "5 CNNs"."""
     num_pretrained: int = Field(2, ge=0)
     """[K12 table 2] "7 CNNs*" averages two pre-trained networks with the five."""
+    table: Literal["table1", "table2", "fall2009", "evaluation"] = "table2"
+    """The paper's table that its rows stand in, beside the published ones; `evaluation` for none of them."""
+    scored_on: Split = "val"
+    """The images that the table is about."""
     threads_per_network: int | None = None
     """(ours) CPU threads; all processors where not given. Small networks learn fastest side by side on one thread each."""
 
@@ -104,7 +109,9 @@ _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv
 FOLDER = Preset(target=Source(kind="folder"), superset=None, **_FULL_SIZE)
 """Your own folder of class folders."""
 
-ILSVRC2010 = Preset(target=Source(kind="ilsvrc2010"), superset=None, **_FULL_SIZE)
+ILSVRC2010 = Preset(
+    target=Source(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
+)
 """[K12 table 1]"""
 
 ILSVRC2012 = Preset(
@@ -112,10 +119,12 @@ ILSVRC2012 = Preset(
 )
 """[K12 table 2]"""
 
-FALL2009 = Preset(target=Source(kind="fall2009"), superset=None, **_SIXTH_CONV)
+FALL2009 = Preset(
+    target=Source(kind="fall2009"), superset=None, num_networks=1, table="fall2009", scored_on="test", **_SIXTH_CONV
+)
 """[K12 §6]"""
 
-FALL2011 = Preset(target=Source(kind="fall2011"), superset=None, **_SIXTH_CONV)
+FALL2011 = Preset(target=Source(kind="fall2011"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
 """[K12 §6] What starred networks are pre-trained on."""
 
 PRESETS: dict[PresetName, Preset] = {

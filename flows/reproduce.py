@@ -7,22 +7,25 @@ from prefect import flow
 from pydantic import Field
 
 from flows.command_line import run
+from flows.evaluate import scope_of
 from flows.presets import Preset, PresetName, load_preset
 from flows.shard import prepare
 from flows.train import plan_training
 from model.training.config import TrainConfig
 from model.training.recipes import RecipeName
-from tasks.artifacts import Artifact
 from tasks.compute import choose_compute
 from tasks.predict import predict_split
-from tasks.shard import dataset_name
-from tasks.tabulate import RowPlan, Scope, TableRecord, write_error_rates
+from tasks.shard import shard_split
+from tasks.tabulate import RowPlan, TableRecord, write_error_rates
 from tasks.train import Training, TrainingSet, Weights, train_networks
 from tasks.workers.jobs import Layout, Views
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 VIEWS: Views = 10
 """[K12 §4.1]"""
+
+ONE_NETWORK = {"table1": "CNN", "fall2009": "CNN with a sixth convolutional layer"}
+"""[K12 table 1, §6] What a single network is called there; `1 CNN` elsewhere."""
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -42,10 +45,11 @@ def reproduce(
     layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
-    """Make Table 2 of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
+    """Make a table of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
 
     Args:
-        preset: Which experiment: demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
+        preset: Which experiment: ilsvrc2012 (Table 2; its superset is Fall 2011), ilsvrc2010 (Table 1) or fall2009, from the
+            official archives; demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the first network; the others count up from it.
         recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
@@ -79,9 +83,11 @@ def reproduce(
         tunings = _fine_tunings(plan, preset, seed, target, pre_trained)
         starred = train_networks(tunings, compute, workspace) if tunings else []
         networks = [*plain, *starred]
-        predictions = predict_split(networks, target.val, "val", VIEWS, compute, workspace)
-        rows = _rows(len(plain), len(starred), seed)
-        return write_error_rates(rows, predictions, networks, _scope(plan, preset, target.val), workspace)
+        scored = shard_split(plan.target, plan.scored_on, plan.shards, workspace)
+        predictions = predict_split(networks, scored, plan.scored_on, VIEWS, compute, workspace)
+        scope = scope_of(scored, plan.scored_on, VIEWS, preset, plan.digest)
+        rows = _rows(plan.table, len(plain), len(starred), seed)
+        return write_error_rates(rows, predictions, networks, scope, workspace, scored)
 
 
 def _from_scratch(plan: Preset, preset: str, seed: int, target: TrainingSet) -> list[Training]:
@@ -106,23 +112,20 @@ def _fine_tunings(plan: Preset, preset: str, seed: int, target: TrainingSet, ini
     ]
 
 
-def _rows(num_plain: int, num_starred: int, seed: int) -> list[RowPlan]:
-    """Table 2 in the paper's order, then every network alone."""
+def _rows(table: str, num_plain: int, num_starred: int, seed: int) -> list[RowPlan]:
+    """The table's rows in the paper's order, then every network alone."""
     plain, everyone = tuple(range(num_plain)), tuple(range(num_plain + num_starred))
-    table = [("1 CNN", plain[:1]), (f"{num_plain} CNNs", plain)]
+    rows = [(ONE_NETWORK.get(table, "1 CNN"), plain[:1])]
+    if num_plain > 1:
+        rows += [(f"{num_plain} CNNs", plain)]
     if num_starred:
-        table += [("1 CNN*", everyone[num_plain : num_plain + 1]), (f"{len(everyone)} CNNs*", everyone)]
+        rows += [("1 CNN*", everyone[num_plain : num_plain + 1]), (f"{len(everyone)} CNNs*", everyone)]
     alone = [(f"CNN, seed {seed + n}", (n,)) for n in plain]
     alone += [(f"CNN*, seed {seed + n}", (num_plain + n,)) for n in range(num_starred)]
     return [
-        *(RowPlan(table="table2", model=model, members=members) for model, members in dict(table).items()),
+        *(RowPlan(table=table, model=model, members=members) for model, members in rows),
         *(RowPlan(table="members", model=model, members=members) for model, members in alone),
     ]
-
-
-def _scope(plan: Preset, preset: str, shards: Artifact) -> Scope:
-    name = dataset_name(shards)
-    return Scope(dataset=name, split="val", views=VIEWS, shards=shards.digest, recipe=preset, config=plan.digest)
 
 
 def _seeded(config: TrainConfig, seed: int) -> TrainConfig:

@@ -61,9 +61,8 @@ def train(
             training = plan_training(f"{preset}-cnn-{seed}", plan.network, plan.training, data)
         else:
             initial = open_weights(initial_weights)
-            training = plan_training(
-                f"{preset}-fine-tuned-{seed}", read_info(initial.path).network, plan.fine_tuning, data, initial
-            )
+            network = read_info(initial.path).network.model_copy(update={"bottleneck": None})
+            training = plan_training(f"{preset}-fine-tuned-{seed}", network, plan.fine_tuning, data, initial)
         return train_networks([training], compute, workspace)[0]
 
 

@@ -27,6 +27,7 @@ from tasks.workers.jobs import BAD, CHECKSUMS, MEMBERS, ChecksumJob, ColoursJob,
 SHARDING_CODE = (
     "data_shards.datasets",
     "data_shards.images",
+    "data_shards.scaling",
     "data_shards.planning",
     "data_shards.writing",
     "data_shards.listing",

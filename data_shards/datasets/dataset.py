@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_shards.datasets.devkit import Devkit
 
@@ -111,6 +112,21 @@ def as_table(samples: Iterable[Sample]) -> pa.Table:
     return pa.Table.from_arrays(
         [pa.array(column, field.type) for column, field in zip(columns, SAMPLES, strict=True)], schema=SAMPLES
     )
+
+
+def in_order(samples: pa.Table, root: Path) -> pa.Table:
+    """Return samples by WNID, then by name, those without a WNID last; `root` is how errors call their source.
+
+    Raises:
+        ValueError: two of one class and name.
+    """
+    samples = samples.sort_by([("wnid", "ascending"), ("name", "ascending")]).combine_chunks()
+    names, wnids = samples["name"], samples["wnid"]
+    for place in pc.indices_nonzero(pc.equal(names[:-1], names[1:])).to_pylist():
+        if wnids[place] == wnids[place + 1]:
+            of_class = f" in the class {wnids[place]}" if wnids[place].is_valid else ""
+            raise ValueError(f"{root} holds two images called {names[place]}{of_class}; expected one")
+    return samples
 
 
 def as_rows(samples: pa.Table | pa.RecordBatch) -> list[Sample]:

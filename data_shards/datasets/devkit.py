@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 FIELDS = ("WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
@@ -61,9 +60,11 @@ def parse_meta(data: bytes, name: str) -> Devkit:
     Raises:
         ValueError: not a MATLAB file, or not one of a devkit.
     """
+    import scipy.io  # here, for it takes a quarter of a second, which no other process need wait for
+
     try:
         content = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets", "cost_matrix"])
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+    except Exception as error:  # whatever the reader trips over is the file's fault
         raise ValueError(f"{name} is not a MATLAB file that can be read ({error}); expected the devkit's meta.mat") from error
     records = np.atleast_1d(content.get("synsets", np.array([])))
     fields = set(records.dtype.names or ())
@@ -72,8 +73,11 @@ def parse_meta(data: bytes, name: str) -> Devkit:
         raise ValueError(
             f"{name} has no array `synsets` with ILSVRC IDs and {', '.join(FIELDS)}; expected the devkit's meta.mat"
         )
-    devkit = Devkit([_synset(record, numbering[0]) for record in records], _cost_matrix(content))
+    synsets = [_synset(record, numbering[0], f"{name}: synset {place}") for place, record in enumerate(records, start=1)]
+    devkit = Devkit(synsets, _cost_matrix(content))
     _check(devkit, name)
+    if numbering == ["ILSVRC2010_ID"] and devkit.cost_matrix is None:
+        raise ValueError(f"{name} has no `cost_matrix`, which that of 2010 has; it was cut short, fetch it again")
     return devkit
 
 
@@ -95,17 +99,20 @@ def parse_ground_truth(text: str, devkit: Devkit, num_images: int, name: str) ->
     return [wnids[line] for line in lines]
 
 
-def _synset(record: Any, numbering: str) -> Synset:
-    return Synset(
-        ilsvrc_id=int(record[numbering]),
-        wnid=str(record["WNID"]),
-        words=str(record["words"]),
-        gloss=str(record["gloss"]),
-        num_children=int(record["num_children"]),
-        children=tuple(int(child) for child in np.atleast_1d(record["children"])),
-        wordnet_height=int(record["wordnet_height"]),
-        num_train_images=int(record["num_train_images"]),
-    )
+def _synset(record: Any, numbering: str, name: str) -> Synset:
+    try:
+        return Synset(
+            ilsvrc_id=int(record[numbering]),
+            wnid=str(record["WNID"]),
+            words=str(record["words"]),
+            gloss=str(record["gloss"]),
+            num_children=int(record["num_children"]),
+            children=tuple(int(child) for child in np.atleast_1d(record["children"])),
+            wordnet_height=int(record["wordnet_height"]),
+            num_train_images=int(record["num_train_images"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not as it should be ({error}); expected the devkit's meta.mat") from error
 
 
 def _cost_matrix(content: dict[str, Any]) -> NDArray[np.uint8] | None:

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
-from data_shards.datasets.members import WNID, check_classes, find, identity, read_members
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split, in_order
+from data_shards.datasets.members import WNID, check_classes, find, has_class_folders, identity, read_members
 
 
 class FallRelease(NamedTuple):
@@ -60,7 +60,7 @@ class Fall(Dataset):
     def classes(self) -> list[ImageClass]:
         """Return the classes used, with their words where the folder holds ImageNet's `words.txt`."""
         path = self.root / "words.txt"
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         words = dict(line.split("\t", 1) for line in lines if "\t" in line)
         return [ImageClass(wnid, words.get(wnid, wnid)) for wnid in self._classes]
 
@@ -82,7 +82,8 @@ class Fall(Dataset):
         """Return the split's samples by WNID, then by name.
 
         Raises:
-            ValueError: the release has no such split; a listed class without images, or a folder that is no class.
+            ValueError: the release has no such split; a listed class without images, a folder that is no class, or two images
+                of one class and name.
         """
         if split not in self.splits():
             raise ValueError(f"{self.name} has no split {split}; it is drawn into train and {self.release.held_out}")
@@ -92,8 +93,7 @@ class Fall(Dataset):
             listed = pc.is_in(wnids, value_set=pa.array(self._classes))
             images, wnids = images.filter(listed), wnids.filter(listed)
         check_classes(wnids, self._classes, self._images)
-        images = images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES)
-        images = images.sort_by([("wnid", "ascending"), ("name", "ascending")])
+        images = in_order(images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES), self._images)
         held_out = draw_held_out(images["wnid"], self.release.every, self.seed)
         return images.filter(pa.array(held_out if split == self.release.held_out else ~held_out))
 
@@ -116,7 +116,7 @@ class Fall(Dataset):
     def _images(self) -> Path:
         if found := find(self.root, self.release.images):
             return found
-        if not any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in self.root.iterdir()):
+        if not has_class_folders(self.root):
             raise FileNotFoundError(
                 f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar"
             )
@@ -141,7 +141,7 @@ def read_wnids(path: Path) -> list[str]:
     Raises:
         ValueError: fewer than two, or a line that is no WNID.
     """
-    wnids = sorted(set(path.read_text("utf-8").split()))
+    wnids = sorted(set(path.read_text("utf-8-sig", errors="replace").split()))
     wrong = [wnid for wnid in wnids if not WNID.fullmatch(wnid)]
     if wrong or len(wnids) < 2:
         found = repr(wrong[0]) if wrong else f"{len(wnids)} WNIDs"
@@ -149,21 +149,16 @@ def read_wnids(path: Path) -> list[str]:
     return wnids
 
 
-def draw_held_out(wnids: pa.ChunkedArray, every: int, seed: int) -> NDArray[np.bool_]:
+def draw_held_out(wnids: pa.Array | pa.ChunkedArray, every: int, seed: int) -> NDArray[np.bool_]:
     """Return which images (N,) are held out: of each class, drawn at random, one in `every`, rounded down.
 
-    `wnids` are sorted; equal images, by class and name, and equal seeds give equal draws.
+    `wnids` are sorted. A class is drawn for itself: what is held out of it does not hang on which others are used.
     """
-    _, starts, counts = np.unique(_codes(wnids), return_index=True, return_counts=True)
-    draws = np.random.Generator(np.random.PCG64(seed)).random(len(wnids))
-    order = np.lexsort((draws, np.repeat(np.arange(len(starts)), counts)))
-    place = np.arange(len(wnids)) - np.repeat(starts, counts)
     held_out = np.zeros(len(wnids), bool)
-    held_out[order] = place < np.repeat(counts // every, counts)
+    start = 0
+    for entry in pc.value_counts(wnids).to_pylist():
+        wnid, count = entry["values"], entry["counts"]
+        order = np.random.Generator(np.random.PCG64([seed, int(wnid[1:])])).permutation(count)
+        held_out[start + order[: count // every]] = True
+        start += count
     return held_out
-
-
-def _codes(wnids: pa.ChunkedArray) -> NDArray[np.int32]:
-    """Each WNID as a small number, in the order in which they first appear."""
-    codes: NDArray[np.int32] = wnids.combine_chunks().dictionary_encode().indices.to_numpy()
-    return codes

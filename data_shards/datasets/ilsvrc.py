@@ -11,13 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split
+from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
-from data_shards.datasets.members import check_classes, find, identity, need, read_members
+from data_shards.datasets.members import check_classes, find, has_class_folders, identity, need, read_members
 
 
 class Release(NamedTuple):
@@ -100,10 +101,10 @@ class Ilsvrc(Dataset):
         """
         images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
         for patch in patches:
-            images = _patched(images, patch.filter(pc.equal(patch["folder"], split)))
+            images = _patched(images, _patches_of(split, patch))
         images = images.sort_by("name")
         labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
-        return labelled.sort_by([("wnid", "ascending"), ("name", "ascending")])
+        return in_order(labelled, self._images(split))
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the names, sizes and times of the archives, and digests of the class list and the truth."""
@@ -142,9 +143,11 @@ class Ilsvrc(Dataset):
             need(self.root, self.release.devkit)
         except FileNotFoundError as error:
             return str(error)
-        if split in self.release.truths and self._truth(split) is None:
-            return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
-        return None
+        labelled = split not in self.release.truths or self._truth(split) or has_class_folders(self._images(split))
+        return None if labelled else self._no_truth(split)
+
+    def _no_truth(self, split: Split) -> str:
+        return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
 
     def _truth(self, split: Split) -> tuple[str, bytes] | None:
         """The name and the content of the file that labels a split, from beside the archives or from the devkit."""
@@ -163,12 +166,23 @@ class Ilsvrc(Dataset):
         in_classes = split == "train" or not set(known).isdisjoint(pc.unique(folders).to_pylist())
         if in_classes:
             check_classes(folders, known, root)
+        if truth is None and in_classes:
+            return folders
+        if truth is None and split in self.release.truths:
+            raise FileNotFoundError(self._no_truth(split))
         if truth is None:
-            return folders if in_classes else pa.nulls(len(images), pa.string())
+            return pa.nulls(len(images), pa.string())
         labels = pa.array(parse_ground_truth(truth[1].decode("ascii", "replace"), self._devkit, len(images), truth[0]))
         if in_classes and not labels.equals(folders.combine_chunks()):
             raise ValueError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive anew")
         return labels
+
+
+def _patches_of(split: Split, patches: pa.Table) -> pa.Table:
+    for folder in pc.unique(patches["folder"]).to_pylist():
+        if folder not in SPLITS:
+            raise ValueError(f"patch_images.tar holds patches in the folder {folder!r}; expected {', '.join(SPLITS)}")
+    return patches.filter(pc.equal(patches["folder"], split))
 
 
 def _patched(images: pa.Table, patches: pa.Table) -> pa.Table:
@@ -181,7 +195,7 @@ def _patched(images: pa.Table, patches: pa.Table) -> pa.Table:
         )
     columns = ["path", "offset", "size"]
     both = pa.concat_tables([images.select(columns), patches.select(columns)]).unify_dictionaries().combine_chunks()
-    source = pc.coalesce(pc.add(place.cast(pa.int64()), len(images)), pa.array(range(len(images))))
+    source = pc.coalesce(pc.add(place.cast(pa.int64()), len(images)), pa.array(np.arange(len(images))))
     replaced = both.take(source)
     for name in columns:
         images = images.set_column(images.schema.get_field_index(name), name, replaced[name])

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +26,8 @@ WNID = re.compile(r"n\d{8}")
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 """Of what counts as an image, whatever is in it; in either case of letters."""
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 
 ROWS_AT_ONCE = 65_536
 
@@ -74,10 +77,11 @@ class Scan:
     def _folder(self) -> Iterator[Member]:
         entries = _sorted_entries(self.root)
         for number, entry in enumerate(entries):
-            if entry.is_dir():
+            kind = _kind_of_entry(entry)
+            if kind == "folders":
                 yield from self._class_folder(entry)
-            elif is_nested_tar(entry.name):
-                yield from self._tar(Path(entry.path), entry.name)
+            elif kind is None and is_nested_tar(entry.name):
+                yield from _at_least_one(self._tar(Path(entry.path), entry.name), entry.name)
             else:
                 yield from self._files([entry], "")
             self.done = (number + 1) / len(entries)
@@ -101,24 +105,21 @@ class Scan:
             for tar, member in self._entries(file, path.name):
                 name = PurePosixPath(member.name)
                 if is_nested_tar(name.name):
-                    yield from self._synset(tar, member, archive, f"{path.name}: {name.name} at byte {member.offset_data:,}")
+                    where = f"{path.name}: {name.name} at byte {member.offset_data:,}"
+                    yield from _at_least_one(self._synset(tar, member, archive, where), where)
                 else:
-                    folder = name.parent.name or PurePosixPath(archive).stem
+                    folder = PurePosixPath(archive).stem if archive else name.parent.name
                     yield Member(archive, folder, name.name, member.offset_data, member.size)
                 if path == self.root:
                     self.done = member.offset_data / size
 
     def _synset(self, tar: tarfile.TarFile, nested: tarfile.TarInfo, archive: str, name: str) -> Iterator[Member]:
         """Read a nested tar where it lies."""
-        folder, found = PurePosixPath(nested.name).stem, 0
+        folder = PurePosixPath(nested.name).stem
         for _, member in self._entries(cast("IO[bytes]", tar.extractfile(nested)), name):
             if is_nested_tar(member.name):
-                self.ignored["other files"] += 1
-                continue
-            found += 1
+                raise ValueError(f"{name} holds another tar, {member.name}; expected nothing but images in a synset's tar")
             yield Member(archive, folder, PurePosixPath(member.name).name, nested.offset_data + member.offset_data, member.size)
-        if not found:
-            raise _empty_class(name)
 
     def _entries(self, file: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         """The images and the tars in a tar; everything else is counted."""
@@ -138,6 +139,10 @@ class Scan:
             raise ValueError(
                 f"{archive} holds a member named {member.name!r}, which leaves the folder that it is unpacked in; "
                 f"no official archive has one: fetch it again"
+            )
+        if member.issparse():
+            raise ValueError(
+                f"{archive} holds {member.name} with holes, which cannot be read in place; pack it without --sparse"
             )
         kind = _kind_of_member(member)
         return (kind is None and is_nested_tar(path.name)) or self._is_image(path.name, kind)
@@ -176,7 +181,8 @@ def read_members(root: Path, members: Path) -> pa.Table:
         inside = pc.binary_join_element_wise(str(root), table["folder"].cast(pa.string()), table["name"], "/")
         inside = pc.replace_substring(inside, "//", "/")
         archives = pc.binary_join_element_wise(str(root), table["archive"].cast(pa.string()), "/")
-        paths = pc.if_else(pc.is_null(table["offset"]), inside, archives).combine_chunks().dictionary_encode()
+        paths = pc.if_else(pc.is_null(table["offset"]), inside, archives).combine_chunks()
+        paths = pa.DictionaryArray.from_arrays(np.arange(len(paths), dtype=np.int32), paths)
     else:
         archives = table["archive"].combine_chunks()
         found = [str(root / archive) for archive in archives.dictionary.to_pylist()]
@@ -186,8 +192,9 @@ def read_members(root: Path, members: Path) -> pa.Table:
 
 
 def find(root: Path, patterns: tuple[str, ...]) -> Path | None:
-    """Return the first path below `root` that matches the first pattern that any does."""
-    return next((path for pattern in patterns for path in sorted(root.glob(pattern))), None)
+    """Return the first archive or folder below `root` that matches the first pattern that any does."""
+    paths = (path for pattern in patterns for path in sorted(root.glob(pattern)))
+    return next((path for path in paths if path.is_dir() or path.name.endswith(ARCHIVE_SUFFIXES)), None)
 
 
 def need(root: Path, patterns: tuple[str, ...]) -> Path:
@@ -202,6 +209,11 @@ def need(root: Path, patterns: tuple[str, ...]) -> Path:
     return found
 
 
+def has_class_folders(root: Path) -> bool:
+    """Whether `root` is a folder whose images are sorted by class."""
+    return root.is_dir() and any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in root.iterdir())
+
+
 def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> None:
     """Make sure that images lie in the folders of these classes, of all of them and of no others.
 
@@ -211,8 +223,8 @@ def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> Non
     found = set(pc.unique(folders).to_pylist())
     if unknown := sorted(found - set(known)):
         raise ValueError(
-            f"{root} holds {len(unknown):,} classes that its list of classes has not, such as {unknown[0]!r}; "
-            f"expected the WNIDs of that list and no others"
+            f"{root} holds images in {len(unknown):,} folders or tars that are none of its classes, such as "
+            f"{unknown[0] or '.'!r}; expected one for each WNID of its list of classes"
         )
     if missing := sorted(set(known) - found):
         raise ValueError(
@@ -228,7 +240,7 @@ def identity(root: Path) -> dict[str, Any]:
         return {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     digest = sha256()
     for entry in _sorted_entries(root):
-        for file in _sorted_entries(entry) if entry.is_dir() else [entry]:
+        for file in _sorted_entries(entry) if _kind_of_entry(entry) == "folders" else [entry]:
             stat = file.stat(follow_symlinks=_kind_of_entry(file) != "links")
             digest.update(f"{entry.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return {"source": root.name, "files": digest.hexdigest()}
@@ -246,15 +258,24 @@ def _sorted_entries(folder: "Path | os.DirEntry[str]") -> list["os.DirEntry[str]
 
 def _kind_of_entry(entry: "os.DirEntry[str]") -> str | None:
     """What is at a path that is no file; None for a file, behind a link too: the user laid the folder out."""
-    if entry.is_file():
+    place = Path(entry) if entry.is_symlink() else entry  # an entry stumbles over a link to itself
+    if place.is_file():
         return None
-    return "folders" if entry.is_dir() else "links" if entry.is_symlink() else "devices"
+    return "folders" if place.is_dir() else "links" if entry.is_symlink() else "devices"
 
 
 def _kind_of_member(member: tarfile.TarInfo) -> str | None:
-    if member.isreg() and not member.issparse():
+    if member.isreg():
         return None
     return "folders" if member.isdir() else "links" if member.issym() or member.islnk() else "devices"
+
+
+def _at_least_one(images: Iterator[Member], where: str) -> Iterator[Member]:
+    first = next(images, None)
+    if first is None:
+        raise _empty_class(where)
+    yield first
+    yield from images
 
 
 def _empty_class(where: str) -> ValueError:

@@ -90,7 +90,7 @@ class Loader:
         """Yield every image once, in the order of the tars, as fixed views: (N, views, crop, crop, 3), (N,).
 
         One view is the centre. Ten are the four corners and the centre, then their reflections. [K12 §4.1]
-        Of several replicas each yields its part of the set.
+        Of several replicas each yields its part of the set. Where it has no labels, every class index is 0 and means nothing.
         """
         places = CORNERS_AND_CENTRE if num_views == 10 else CORNERS_AND_CENTRE[-1:]
         spans = batch_spans(len(self.shards), len(self.shards), 0, self.rank, self.num_ranks)
@@ -108,6 +108,7 @@ class Loader:
         return {
             "tars": [str(piece.tar) for piece in pieces],
             "indexes": [str(piece.index_file) for piece in pieces],
+            "labelled": self.shards.labelled,
             "on_gpu": on_gpu,
             "batch_size": batch_size,
             "num_threads": self.num_threads,
@@ -158,10 +159,10 @@ class _InBatches:
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(
-    crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], on_gpu: bool
+    crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
 ) -> tuple[Any, Any]:
     """Only the crop is decoded; its pixels are those of the same region of the whole image. The CPU mirrors it later."""
-    jpegs, digits = _read(tars, indexes)
+    jpegs, digits = _read(tars, indexes, labelled)
     corner = fn.external_source(_InBatches(draws.corner, share), dtype=types.INT32, ndim=1)
     images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **_decoding(on_gpu))
     if on_gpu:
@@ -172,22 +173,26 @@ def _training_pipeline(
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _view_pipeline(
-    crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], on_gpu: bool
+    crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
 ) -> tuple[Any, Any]:
-    jpegs, digits = _read(tars, indexes)
+    jpegs, digits = _read(tars, indexes, labelled)
     images = fn.decoders.image(jpegs, **_decoding(on_gpu))
     return fn.stack(*(_crop(images, crop, x, y) for x, y in places)), digits
 
 
-def _read(tars: list[str], indexes: list[str]) -> Any:
-    jpegs, digits = fn.readers.webdataset(  # type: ignore[misc]  # the stub returns one node or none
+def _read(tars: list[str], indexes: list[str], labelled: bool) -> Any:
+    """The JPEGs and the digits of their labels; a set without labels has the digit 0 everywhere."""
+    found = fn.readers.webdataset(
         paths=tars,
         index_paths=indexes,
-        ext=["jpg", "cls"],
+        ext=["jpg", "cls"] if labelled else ["jpg"],
         missing_component_behavior="error",
         pad_last_batch=True,
         name="shards",
     )
+    if not labelled:
+        return found, types.Constant([ord("0")], dtype=types.UINT8, device="cpu")
+    jpegs, digits = found  # type: ignore[misc]  # the stub returns one node or none
     return jpegs, fn.pad(digits, fill_value=0)
 
 

@@ -1,39 +1,199 @@
-"""Several networks as one: the average of their probabilities. [K12 §6]"""
+"""Several networks as one: the average of their probabilities, read some images at a time. [K12 §6]
 
-from collections.abc import Sequence
+The memory needed does not grow with the number of images.
+"""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.predictions import Predictions
+from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
+from model.evaluation.error_rates import true_ranks
+from model.evaluation.predictions import PredictionsFile
 
-IMAGES_PER_CHUNK = 1024
-"""Bounds the memory of the float64 sums."""
+Probs = NDArray[np.float32]
+Sums = NDArray[np.float64]
+
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+"""(ours) By what a member's weight is multiplied in turn; 1 leaves it."""
+MAX_ROUNDS = 5
+"""(ours) Over all members; the search has ended before in all that was tried."""
 
 
-def average(members: Sequence[Predictions]) -> Predictions:
-    """Return the equal-weight average of the members' probabilities, whatever their order.
+class Mix(NamedTuple):
+    """Which members are averaged, and how."""
+
+    members: tuple[int, ...]
+    """Positions in a list of predictions."""
+    weights: tuple[float, ...] | None = None
+    """One a member, in proportion; equal ones where not given."""
+
+
+class Weighting(NamedTuple):
+    """Weights that a search found, and how many images are wrong with them on what it looked at."""
+
+    weights: tuple[float, ...]
+    """One a member, summing to one."""
+    top5_wrong: int
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Some images are too few to share among threads, which then mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
+def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[Answers]:
+    """Return what each mix of members says. All are averaged in one pass over the files; the members' order does not matter.
 
     Raises:
-        ValueError: no members, or members that saw other images or classes.
+        ValueError: a mix of no members, weights that are none, or members that saw other images or classes.
+    """
+    for mix in mixes:
+        _check_weights(mix)
+    used = sorted({position for mix in mixes for position in mix.members})
+    first = check_same([members[position] for position in used])
+    sheets = [_blank(first) for _ in mixes]
+    for rows, blocks in _blocks(members, used, first):
+        true = None if first.class_indices is None else first.class_indices[rows]
+        for mix, sheet in zip(mixes, sheets, strict=True):
+            best, labels = judge(_mean(members, blocks, mix), true)
+            sheet.best[rows] = best
+            if labels is not None and sheet.labels is not None:
+                sheet.labels.ranks[rows], sheet.labels.log_probs[rows] = labels.ranks, labels.log_probs
+    return sheets
+
+
+def check_same(members: Sequence[PredictionsFile]) -> PredictionsFile:
+    """Return the first of some predictions after making sure that all are of the same images, labels and classes.
+
+    Raises:
+        ValueError: they are not, or there are none.
     """
     if not members:
         raise ValueError("an ensemble of no members; expected at least one predictions file")
     first = members[0]
     for member in members[1:]:
         if member.wnids != first.wnids:
-            raise ValueError(
-                f"members with different classes: {len(first.wnids):,} and {len(member.wnids):,}, or another order"
-            )
-        if member.image_ids != first.image_ids or not torch.equal(member.class_indices, first.class_indices):
-            raise ValueError(
-                f"members that saw different images: {len(first.image_ids):,} and {len(member.image_ids):,}, or another order"
-            )
-    chunks = zip(*(torch.split(member.probs, IMAGES_PER_CHUNK) for member in members), strict=True)
-    probs = torch.cat([_mean(torch.stack(chunk)) for chunk in chunks])
-    return Predictions(first.image_ids, first.class_indices, probs, first.wnids)
+            raise ValueError(f"members with different classes: {_differ(first.wnids, member.wnids, first, member)}")
+        if member.image_ids != first.image_ids:
+            raise ValueError(f"members that saw different images: {_differ(first.image_ids, member.image_ids, first, member)}")
+        if not np.array_equal(np.asarray(member.class_indices), np.asarray(first.class_indices)):
+            raise ValueError(f"members with different labels for the same images: {first.path} and {member.path}")
+    return first
 
 
-def _mean(probs: Tensor) -> Tensor:
-    """Over members (members, N, classes): sorted by value first, so that no order of the members changes a bit of the sum."""
-    return probs.double().sort(dim=0).values.mean(dim=0).float()
+@_one_thread()
+def search_weights(members: Sequence[PredictionsFile]) -> Weighting:
+    """Return the weights with the fewest top-5 errors that a coordinate search from equal ones finds. [CHM]
+
+    Each member's weight in turn is tried at some multiples while the others stay; the first of equally good ones nearest to
+    what it was is kept; the search ends when a round changes nothing. What is found fits the images that it was searched on:
+    the error there is too low, and only other images tell what the weights are worth.
+
+    Raises:
+        ValueError: members that saw other images or classes, or images without labels.
+    """
+    first = check_same(members)
+    if first.class_indices is None:
+        raise ValueError(f"{first.path} has no labels; ensemble weights are searched on a labelled split such as val")
+    order = sorted(range(len(members)), key=lambda position: _canonical(members[position]))
+    weights = np.ones(len(members))
+    fewest = int(_count_wrong(members, weights, order[0])[STEPS.index(1.0)])
+    for _ in range(MAX_ROUNDS):
+        before = weights.copy()
+        for position in order:
+            wrong = _count_wrong(members, weights, position)
+            best = min(range(len(STEPS)), key=lambda n: (wrong[n], abs(STEPS[n] - 1), n))
+            fewest, weights[position] = int(wrong[best]), weights[position] * STEPS[best]
+        if np.array_equal(weights, before):
+            break
+    return Weighting(tuple((weights / weights.sum()).tolist()), fewest)
+
+
+def _count_wrong(members: Sequence[PredictionsFile], weights: Sums, position: int) -> NDArray[np.int64]:
+    """How many images are wrong at rank five with each multiple of one member's weight; weights that are all zero lose."""
+    first = members[0]
+    wrong = np.zeros(len(STEPS), np.int64)
+    others = [n for n in range(len(members)) if n != position and weights[n]]
+    for rows, blocks in _blocks(members, range(len(members)), first):
+        rest = _sum(members, blocks, Mix(tuple(others), tuple(weights[others].tolist())))
+        true = torch.from_numpy(np.asarray(first.class_indices)[rows])
+        for n, step in enumerate(STEPS):
+            if not others and not step * weights[position]:
+                wrong[n] = len(first)
+                continue
+            scores = torch.from_numpy(rest + step * weights[position] * blocks[position])
+            wrong[n] += int((true_ranks(scores, true) > 5).sum())
+    return wrong
+
+
+def _blocks(
+    members: Sequence[PredictionsFile], used: Sequence[int], first: PredictionsFile
+) -> Iterator[tuple[slice, dict[int, Probs]]]:
+    """Some images at a time: which rows they are, and the probabilities of every member that is used."""
+    start = 0
+    for blocks in zip(*(members[position].probs() for position in used), strict=True):
+        rows = slice(start, start + len(blocks[0]))
+        start = rows.stop
+        yield rows, dict(zip(used, blocks, strict=True))
+    if start != len(first):
+        raise ValueError(f"{first.path} gave {start:,} of its {len(first):,} images; predict again")
+
+
+def _mean(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix) -> Tensor:
+    total = len(mix.members) if mix.weights is None else sum(sorted(mix.weights))
+    return torch.from_numpy((_sum(members, blocks, mix) / total).astype(np.float32))
+
+
+def _sum(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix) -> Sums:
+    """The weighted sum in float64, in an order of the members that hangs on what they are and not on how they were listed."""
+    weights = (1.0,) * len(mix.members) if mix.weights is None else mix.weights
+    terms = sorted(zip(mix.members, weights, strict=True), key=lambda term: (_canonical(members[term[0]]), term[1]))
+    total = np.zeros(next(iter(blocks.values())).shape)
+    for position, weight in terms:
+        probs = blocks[position]
+        np.add(total, probs if weight == 1 else weight * probs.astype(np.float64), out=total)
+    return total
+
+
+def _canonical(member: PredictionsFile) -> str:
+    return str(member.about.get("weights", member.path))
+
+
+def _blank(first: PredictionsFile) -> Answers:
+    """Answers of the right size, to be filled in: what is kept of each block would lie between what is not, and hold it."""
+    num_images, num_best = len(first), min(NUM_BEST, len(first.wnids))
+    labels = None
+    if first.class_indices is not None:
+        labels = Labels(first.class_indices, np.empty(num_images, np.int64), np.empty(num_images))
+    return Answers(first.image_ids, first.wnids, np.empty((num_images, num_best), np.int64), labels)
+
+
+def _check_weights(mix: Mix) -> None:
+    if not mix.members:
+        raise ValueError("an ensemble of no members; expected at least one predictions file")
+    if mix.weights is None:
+        return
+    if len(mix.weights) != len(mix.members):
+        raise ValueError(f"{len(mix.weights):,} weights for {len(mix.members):,} members; expected one for each")
+    if not all(weight >= 0 for weight in mix.weights) or not 0 < sum(mix.weights) < float("inf"):
+        raise ValueError(f"ensemble weights {', '.join(map(str, mix.weights))}; expected none below zero and one above it")
+
+
+def _differ(ours: Sequence[str], others: Sequence[str], first: PredictionsFile, member: PredictionsFile) -> str:
+    """What two lists that should be equal have instead."""
+    place = next((n for n, (a, b) in enumerate(zip(ours, others, strict=False)) if a != b), min(len(ours), len(others)))
+    a, b = (repr(names[place]) if place < len(names) else "nothing" for names in (ours, others))
+    return f"{len(ours):,} in {first.path} and {len(others):,} in {member.path}; number {place + 1:,} is {a} and {b}"

@@ -59,14 +59,32 @@ def true_ranks(scores: Tensor, class_indices: Tensor) -> Tensor:
     return ahead.sum(dim=1) + 1
 
 
-def counts_from_ranks(ranks: Tensor) -> ErrorCounts:
-    """Count the images (N,) whose class is not ranked first, and not among the first five."""
-    return ErrorCounts(len(ranks), int((ranks > 1).sum()), int((ranks > 5).sum()))
+def best_classes(scores: Tensor, num: int) -> Tensor:
+    """Return the `num` best classes (N, num) of each image by `scores` (N, classes), best first; ties as in `true_ranks`.
+
+    Where there are fewer classes, all of them are returned.
+    """
+    num_classes = scores.shape[1]
+    num = min(num, num_classes)
+    values, classes = scores.topk(min(num + 1, num_classes), dim=1)  # one more, to see whether the last is tied
+    best, order = classes[:, :num].sort(dim=1)  # a stable sort by value then leaves equals in the order of their classes
+    order = values[:, :num].gather(1, order).argsort(dim=1, descending=True, stable=True)
+    best = best.gather(1, order)
+    if num < num_classes:
+        tied = values[:, num - 1] == values[:, num]  # which of these is among the best, topk does not promise
+        best[tied] = scores[tied].argsort(dim=1, descending=True, stable=True)[:, :num]
+    return best
 
 
 def count_errors(scores: Tensor, class_indices: Tensor) -> ErrorCounts:
     """Count the wrong images of a batch of logits or probabilities (N, classes)."""
-    return counts_from_ranks(true_ranks(scores, class_indices))
+    ranks = true_ranks(scores, class_indices)
+    return ErrorCounts(len(ranks), int((ranks > 1).sum()), int((ranks > 5).sum()))
+
+
+def is_at_chance(counts: ErrorCounts, num_classes: int) -> bool:
+    """Whether the images cannot tell a network from one that guesses: the 95 % interval of its top-1 error reaches chance."""
+    return wilson_interval(counts.top1_wrong, counts.num_images).high >= 1 - 1 / num_classes
 
 
 def wilson_interval(wrong: int, num_images: int) -> Interval:

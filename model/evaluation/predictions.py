@@ -1,108 +1,197 @@
-"""One network's answers for every image of a split, as a Parquet file from which any error rate can be made again.
+"""One network's predictions for every image of a split, as a Parquet file from which any error rate can be made again.
 
 Columns: image_id, wnid, rank (of the true class, from 1), log_prob (of the true class), top5_wnid, top5_prob, and up to 2,000
-classes probs (float32). The file's metadata say what made them.
+classes probs (float32). Without labels wnid, rank and log_prob are null. The file's metadata say what made it.
+Written by `tasks.workers.predict`, one part a shard and then joined; read by `tasks.tabulate` without ever holding all of it.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.error_rates import ErrorCounts, counts_from_ranks, true_ranks
+from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
+from model.evaluation.parquet import write_whole
 
 MAX_CLASSES_WITH_PROBS = 2000
 METADATA_KEY = b"predictions"
+ROWS_AT_ONCE = 128
+"""(ours) Of 1,000 classes, half a megabyte: what is done with them stays in a core's cache."""
+
+FORMAT: dict[str, Any] = {
+    "compression": "none",
+    "use_dictionary": ["wnid", "top5_wnid.list.element"],
+    "write_statistics": False,
+}
+"""(ours) Probabilities hardly compress, and plain floats are read at the speed of memory."""
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """The probabilities of every image of a split."""
+def write_part(
+    path: Path, image_ids: Sequence[str], class_indices: NDArray[np.int64] | None, probs: Tensor, about: dict[str, Any]
+) -> None:
+    """Write one row an image, in the order given. `about` holds the `wnids` of the classes and whatever else made them.
 
-    image_ids: list[str]
-    class_indices: Tensor
-    """(N,)"""
-    probs: Tensor
-    """(N, classes), float32"""
-    wnids: list[str]
-    """The class of each column of `probs`."""
-
-    def __post_init__(self) -> None:
-        expected = (len(self.image_ids), len(self.wnids))
-        if tuple(self.probs.shape) != expected or len(self.class_indices) != expected[0]:
-            raise ValueError(
-                f"probabilities of shape {tuple(self.probs.shape)} for {expected[0]:,} images of {expected[1]:,} classes; "
-                f"a dropped last batch or a repeated shard would do this"
-            )
-
-    @property
-    def ranks(self) -> Tensor:
-        """(N,) Of the true class, from 1."""
-        return true_ranks(self.probs, self.class_indices)
-
-    @property
-    def log_probs(self) -> Tensor:
-        """(N,) Natural logarithm of the true class's probability, in float64; the smallest float32 stands in for zero."""
-        true = self.probs.gather(1, self.class_indices[:, None])[:, 0].double()
-        return true.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-    def count_errors(self) -> ErrorCounts:
-        """Count over the whole split."""
-        return counts_from_ranks(self.ranks)
-
-    def log_loss(self) -> float:
-        """Mean −log p of the true class, in nats."""
-        return -float(self.log_probs.mean())
-
-
-def write_predictions(predictions: Predictions, metadata: dict[str, Any], path: Path) -> None:
-    """Write one row an image, in the order given."""
-    wnids = np.array(predictions.wnids)
-    num_best = min(5, len(wnids))
-    best = predictions.probs.sort(dim=1, descending=True, stable=True)
-    columns = {
-        "image_id": pa.array(predictions.image_ids),
-        "wnid": pa.array(wnids[predictions.class_indices.numpy()]),
-        "rank": pa.array(predictions.ranks.numpy().astype(np.int32)),
-        "log_prob": pa.array(predictions.log_probs.numpy()),
-        "top5_wnid": _fixed_lists(wnids[best.indices[:, :num_best].numpy()]),
-        "top5_prob": _fixed_lists(best.values[:, :num_best].numpy()),
-    }
+    Raises:
+        ValueError: not one row of probabilities an image and one probability a class.
+    """
+    wnids = pa.array(about["wnids"])
+    if tuple(probs.shape) != (len(image_ids), len(wnids)):
+        raise ValueError(
+            f"probabilities of shape {tuple(probs.shape)} for {len(image_ids):,} images of {len(wnids):,} classes; "
+            f"a dropped last batch or a repeated shard would do this"
+        )
+    best, labels = judge(probs, class_indices)
+    best_probs = probs.gather(1, torch.from_numpy(best))
+    unknown = pa.nulls(len(image_ids))
+    columns = [
+        pa.array(image_ids, pa.string()),
+        unknown.cast(pa.string()) if labels is None else wnids.take(pa.array(labels.class_indices)),
+        unknown.cast(pa.int32()) if labels is None else pa.array(labels.ranks, pa.int32()),
+        unknown.cast(pa.float64()) if labels is None else pa.array(labels.log_probs),
+        pa.FixedSizeListArray.from_arrays(wnids.take(pa.array(best.reshape(-1))), best.shape[1]),
+        pa.FixedSizeListArray.from_arrays(pa.array(best_probs.flatten().numpy()), best.shape[1]),
+    ]
     if len(wnids) <= MAX_CLASSES_WITH_PROBS:
-        columns["probs"] = _fixed_lists(predictions.probs.numpy())
-    about = json.dumps({**metadata, "wnids": predictions.wnids}, sort_keys=True)
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: about.encode()})
-    pq.write_table(table, path)
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(probs.flatten().numpy()), len(wnids)))
+    schema = _schema(about)
+    write_whole(path, [pa.table(columns, schema=schema)], schema, **FORMAT)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read what `write_predictions` wrote.
+def join_parts(parts: Sequence[Path], image_ids: Sequence[str], path: Path) -> None:
+    """Write the parts' rows into one file, in the order given; they must be the images `image_ids`, each once.
+
+    Raises:
+        FileNotFoundError: a part is missing.
+        ValueError: a part is not whole, or the images are others.
+    """
+    files = [open_predictions(part) for part in parts]
+    found = [image_id for file in files for image_id in file.image_ids]
+    if found != list(image_ids):
+        raise ValueError(
+            f"the parts of {path} hold {len(found):,} images, {len(set(found)):,} of them different, "
+            f"but its shards hold {len(image_ids):,}, or others; delete {path.parent} to predict again"
+        )
+    write_whole(path, (table for file in files for table in file.row_groups()), files[0].file.schema_arrow, **FORMAT)
+
+
+def open_predictions(path: Path) -> "PredictionsFile":
+    """Open a predictions file, reading what made it and not yet its rows.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a predictions file, cut short, or without the full probabilities.
+        ValueError: not a predictions file, or cut short.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no predictions file {path}; make it with python -m flows.evaluate")
     try:
-        table = pq.read_table(path)
-        wnids = json.loads((table.schema.metadata or {})[METADATA_KEY])["wnids"]
-        probs = table["probs"].combine_chunks()
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise ValueError(f"{path} is not a whole predictions file with probabilities ({error}); predict again") from error
-    index_of = {wnid: index for index, wnid in enumerate(wnids)}
-    class_indices = torch.tensor([index_of[wnid] for wnid in table["wnid"].to_pylist()])
-    values = torch.from_numpy(probs.flatten().to_numpy().copy()).view(len(table), len(wnids))
-    return Predictions(table["image_id"].to_pylist(), class_indices, values, wnids)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else all of it is read ahead and held
+        about = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+        return PredictionsFile(path, file, about, about["wnids"])
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole predictions file ({_first_line(error)}); predict again") from error
 
 
-def _fixed_lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
-    """(N, k) as N lists of k."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+@dataclass(frozen=True)
+class PredictionsFile:
+    """An open predictions file."""
+
+    path: Path
+    file: pq.ParquetFile
+    about: dict[str, Any]
+    """What made it."""
+    wnids: list[str]
+    """The WNID of each class index."""
+
+    def __len__(self) -> int:
+        return int(self.file.metadata.num_rows)
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """Every image, in the order of the rows."""
+        ids: list[str] = self._read("image_id")["image_id"].to_pylist()
+        return ids
+
+    @cached_property
+    def class_indices(self) -> NDArray[np.int64] | None:
+        """(N,) The true classes; None where the split has no labels.
+
+        Raises:
+            ValueError: some images have a label and some have none, or a label is none of the classes.
+        """
+        wnids = self._read("wnid")["wnid"].combine_chunks()
+        if wnids.null_count == len(wnids):
+            return None
+        indices = self._indices(wnids)
+        if indices.null_count:
+            raise ValueError(
+                f"{self.path}: {indices.null_count:,} of {len(self):,} images have no label, or one that is none of its "
+                f"{len(self.wnids):,} classes; predict again"
+            )
+        return np.array(indices, np.int64)
+
+    def answers(self) -> Answers:
+        """Return what the network says, from the columns that hold it."""
+        table = self._read("rank", "log_prob", "top5_wnid")
+        best = np.asarray(self._indices(table["top5_wnid"].combine_chunks().flatten()), np.int64)
+        labels = None
+        if self.class_indices is not None:
+            labels = Labels(self.class_indices, np.asarray(table["rank"], np.int64), np.asarray(table["log_prob"]))
+        return Answers(self.image_ids, self.wnids, best.reshape(len(self), min(NUM_BEST, len(self.wnids))), labels)
+
+    def probs(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the probabilities, some images at a time: (≤ 128, classes).
+
+        Raises:
+            ValueError: the file keeps none, because it has more than 2,000 classes.
+        """
+        if "probs" not in self.file.schema_arrow.names:
+            raise ValueError(
+                f"{self.path} has {len(self.wnids):,} classes and keeps no full probabilities above "
+                f"{MAX_CLASSES_WITH_PROBS:,}; its networks cannot be averaged"
+            )
+        for batch in self.file.iter_batches(ROWS_AT_ONCE, columns=["probs"], use_threads=False):
+            yield np.asarray(batch["probs"].flatten()).reshape(len(batch), len(self.wnids))
+
+    def row_groups(self) -> Iterator[pa.Table]:
+        """Yield all columns, as they were written."""
+        for number in range(self.file.num_row_groups):
+            yield self.file.read_row_group(number)
+
+    def _read(self, *columns: str) -> pa.Table:
+        try:
+            return self.file.read(columns=list(columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{self.path} is damaged ({_first_line(error)}); predict again") from error
+
+    def _indices(self, wnids: pa.Array) -> pa.Array:
+        return pc.index_in(wnids, value_set=pa.array(self.wnids))
+
+
+def _schema(about: dict[str, Any]) -> pa.Schema:
+    num_classes = len(about["wnids"])
+    num_best = min(NUM_BEST, num_classes)
+    fields = [
+        ("image_id", pa.string()),
+        ("wnid", pa.string()),
+        ("rank", pa.int32()),
+        ("log_prob", pa.float64()),
+        ("top5_wnid", pa.list_(pa.string(), num_best)),
+        ("top5_prob", pa.list_(pa.float32(), num_best)),
+    ]
+    if num_classes <= MAX_CLASSES_WITH_PROBS:
+        fields.append(("probs", pa.list_(pa.float32(), num_classes)))
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()})
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,13 +4,14 @@ Kept apart from the workers, so that the process that starts them need not load 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from data_shards.datasets.dataset import Dataset, Split
 from data_shards.datasets.source import Source
 from data_shards.planning import ShardConfig
+from model.evaluation.classifiers import Classifier
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 
@@ -138,20 +139,29 @@ class TrainJob(BaseModel):
 class PredictTarget(BaseModel):
     """One network, and the folder its predictions go to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     weights: Path
+    digest: str
+    """SHA-256 of the weights file."""
     output: Path
+    classifier: Classifier | None = None
+    """How a network that is not of this project is built and fed."""
 
 
 class PredictJob(BaseModel):
     """Some networks on one split."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     targets: list[PredictTarget]
     shards: Path
-    views: Views
-    batch_size: int
-    device: str
-    num_threads: int
+    views: Views = 10
+    batch_size: int = 40
+    """Images decoded at a time; no result hangs on it."""
+    devices: tuple[str, ...] = ("cpu",)
+    """A process for each, with its share of the shards; no result hangs on how many."""
+    num_threads: int = 1
+    """CPU threads of a process; no result hangs on it."""
+    about: dict[str, Any] = {}
+    """What the files are to say of the images."""

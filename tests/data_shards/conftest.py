@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from data_shards.datasets.dataset import Dataset, Split
+from data_shards.datasets.members import Scan, write_members
+from data_shards.datasets.source import Kind, Source
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
@@ -16,6 +18,25 @@ SIXTY = Synthetic(train_per_class=3, val_per_class=1, side=72)
 SMALL = ShardConfig(storage="square72", samples_per_shard=16)
 
 WriteSet = Callable[..., Path]
+OpenListed = Callable[..., Dataset]
+
+
+@pytest.fixture
+def open_listed(tmp_path: Path) -> OpenListed:
+    """Return a function that opens a dataset whose archives for a split have been listed."""
+    listed = tmp_path / "listed"
+    listed.mkdir()
+
+    def open_dataset(kind: Kind, root: Path, split: Split = "train", **options: object) -> Dataset:
+        source = Source.model_validate({"kind": kind, "path": root, **options})
+        lists = {}
+        for archive in source.open(listed).archives(split):
+            lists[archive] = listed / f"{len(list(listed.iterdir()))}.parquet"
+            for _ in write_members(Scan(archive), lists[archive]):
+                pass
+        return source.open(listed, lists)
+
+    return open_dataset
 
 
 @pytest.fixture(scope="session")

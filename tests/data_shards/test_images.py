@@ -435,7 +435,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory() -> None:
 )
 def test_a_strip_too_long_for_a_jpeg_is_refused(height: int, width: int, stored: str) -> None:
     with pytest.raises(
-        BadImageError, match=f"^{width:,} × {height:,} pixels would be stored as {stored}; a JPEG has at most 65,500 a side"
+        BadImageError, match=f"^{width:,} × {height:,} pixels would be stored as {stored}; expected at most 65,500 a side"
     ):
         store(saved(smooth(height, width), "PNG"), SHORTER)
 

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
+from data_shards.datasets.fall import FALL2011, Fall
+from data_shards.datasets.members import MEMBERS
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.planning import Plan, ShardConfig, plan_shards, sample_keys
 
@@ -82,7 +86,7 @@ def test_keys_do_not_hang_on_the_order_of_the_samples() -> None:
 @pytest.mark.parametrize("wnid", ["n01443537", None])
 def test_two_images_of_one_class_and_name_are_refused(wnid: str | None) -> None:
     samples = [sample("n01443537_1.JPEG", wnid), sample("n01443537_2.JPEG", wnid), sample("n01443537_1.JPEG", wnid)]
-    with pytest.raises(ValueError, match="^two images are called n01443537_1.*; expected each name once in its class$"):
+    with pytest.raises(ValueError, match=f"^class {wnid} has two images called n01443537_1.JPEG; expected each name once"):
         sample_keys(as_table(samples))
 
 
@@ -158,3 +162,31 @@ def test_the_seed_alone_decides_the_order(tmp_path: Path) -> None:
         plans.append(rows(plan_shards(TINY, "train", ShardConfig(samples_per_shard=7, seed=seed), tmp_path / name)))
     assert plans[0] == plans[1] != plans[2]
     assert sorted(plans[0]) == sorted(plans[2])
+
+
+def test_two_hundred_thousand_members_are_planned_once_each_with_their_labels(tmp_path: Path) -> None:
+    wnids = np.array([f"n{number:08d}" for number in np.random.default_rng(0).permutation(10**6)[:500]])
+    folders = np.repeat(wnids, 400)
+    names = np.char.add(folders, [f"_{n * 7919 % 99_991}.JPEG" for n in range(len(folders))])
+    offsets = 1024 * np.arange(len(folders))
+    columns = [[""] * len(folders), folders.tolist(), names.tolist(), offsets, np.full(len(folders), 512)]
+    members = pa.table([pa.array(column, kind) for column, kind in zip(columns, MEMBERS.types, strict=True)], schema=MEMBERS)
+    pq.write_table(members, tmp_path / "members.parquet", row_group_size=65_536)
+    archive = tmp_path / "fall11_whole.tar"
+    archive.touch()
+    dataset = Fall(FALL2011, tmp_path, lists={archive: tmp_path / "members.parquet"})
+    planned: list[pa.Table] = []
+    for split, num_shards in (("train", 198), ("val", 2)):
+        plan = plan_shards(dataset, split, ShardConfig(), tmp_path)
+        assert len(plan) == num_shards
+        with pa.ipc.open_file(tmp_path / "plan.arrow") as reader:
+            planned.append(reader.read_all())
+    rows = pa.concat_tables(planned).to_pandas()
+    assert (len(planned[0]), len(planned[1])) == (198_000, 2_000)
+    assert rows["key"].is_unique
+    assert sorted(rows["offset"]) == offsets.tolist()
+    assert (np.sort(wnids)[rows["class_index"]] == rows["wnid"]).all()
+    place = rows["offset"].to_numpy() // 1024
+    assert (rows["wnid"] == folders[place]).all()
+    assert (rows["name"] == names[place]).all()
+    assert (rows["key"] + ".JPEG" == rows["name"]).all()

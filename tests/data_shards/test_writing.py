@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import weakref
 from collections import Counter
 from hashlib import sha256
 from itertools import groupby
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
@@ -21,7 +24,7 @@ from data_shards.images import Storage, store
 from data_shards.listing import Lists, write_lists
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
-from data_shards.writing import WrittenShard, part_path, write_shard
+from data_shards.writing import WrittenShard, member_header, part_path, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
@@ -83,7 +86,8 @@ def test_equal_inputs_and_seed_give_equal_bytes(write_set: Any, tmp_path: Path) 
     first = digests(write_set(tmp_path / "first", TINY, config=CONFIG))
     second = digests(write_set(tmp_path / "second", TINY, config=CONFIG))
     assert set(first) == {
-        *(f"train-{n:05d}.{suffix}" for n in range(3) for suffix in ("tar", "idx")), "samples.parquet", "classes.parquet"
+        *(f"train-{n:05d}.{suffix}" for n in range(3) for suffix in ("tar", "idx")),
+        *("samples.parquet", "classes.parquet", "_info.json"),
     }  # fmt: skip
     assert first == second
 
@@ -142,6 +146,14 @@ def test_the_list_tells_where_each_jpeg_lies_and_its_digest(shards: ShardSet) ->
         with open(shards.directory / row.shard, "rb") as tar:
             tar.seek(row.offset)
             assert sha256(tar.read(row.size)).hexdigest() == row.sha256
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 110_000, 8**11 - 1])
+@pytest.mark.parametrize("name", ["a.jpg", "n01443537_12.cls", "x" * 100])
+def test_a_members_header_is_that_of_tarfile(name: str, size: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    assert member_header(name, size) == member.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_tars_hold_nothing_of_the_day_or_the_user(shards: ShardSet) -> None:
@@ -281,3 +293,21 @@ def test_lists_of_a_set_that_lacks_a_shard_are_refused(tmp_path: Path) -> None:
     part_path("train-00001.tar", work).unlink()
     with pytest.raises(FileNotFoundError, match="train-00001.tar.parquet"):
         write_lists(dataset, tmp_path / "shards", work)
+
+
+def test_lists_are_joined_a_few_shards_at_a_time(write_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    read = pq.read_table
+
+    def read_counted(path: Path) -> pa.Table:
+        table = read(path)
+        weakref.finalize(table, held.pop)
+        held.append(0)
+        assert len(held) <= 2 * 3, "a group is held while the next one is read, and no more"
+        return table
+
+    monkeypatch.setattr("data_shards.listing.SHARDS_PER_GROUP", 3)
+    monkeypatch.setattr("data_shards.listing.pq.read_table", read_counted)
+    directory = write_set(tmp_path / "shards", TINY, config=CONFIG.model_copy(update={"samples_per_shard": 1}))
+    metadata = pq.read_metadata(directory / "samples.parquet")
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [3] * 6 + [2]

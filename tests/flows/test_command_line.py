@@ -7,8 +7,11 @@ import sys
 import pytest
 
 from flows.evaluate import evaluate
+from flows.evaluate_classifier import evaluate_classifier
 from flows.reproduce import reproduce
+from flows.score import score
 from flows.shard import shard
+from flows.submit import submit
 from flows.train import train
 from flows.verify import verify
 
@@ -21,7 +24,7 @@ def call(flow, *options, home):
     )
 
 
-@pytest.mark.parametrize("flow", [shard, verify, train, evaluate, reproduce])
+@pytest.mark.parametrize("flow", [shard, verify, train, evaluate, evaluate_classifier, submit, score, reproduce])
 def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
     result = call(flow.fn.__name__, "--help", home=tmp_path)
     assert result.returncode == 0

@@ -15,7 +15,13 @@ from tasks.artifacts import ROOT
 PROJECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS = {f"{deployment['entrypoint']}/{deployment['name']}": deployment for deployment in PROJECT["deployments"]}
 
-NO_DEFAULT = {"flows.evaluate.evaluate": {"weights": ["runs/demo-cnn-0/0123456789ab/weights.safetensors"]}}
+WEIGHTS = ["runs/demo-cnn-0/0123456789ab/weights.safetensors"]
+NO_DEFAULT: dict[str, dict[str, Any]] = {
+    "flows.evaluate.evaluate": {"weights": WEIGHTS},
+    "flows.evaluate_classifier.evaluate_classifier": {"weights": WEIGHTS, "factory": "a.b:c", "classes": "wnids.txt"},
+    "flows.submit.submit": {"weights": WEIGHTS},
+    "flows.score.score": {"submission": "s.txt", "truth": "t.txt", "meta": "meta.mat"},
+}
 """What whoever starts the run has to give."""
 
 

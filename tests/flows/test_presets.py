@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from data_shards.datasets.source import Source
+from data_shards.images import parse_storage
 from data_shards.planning import ShardConfig
 from flows.presets import PRESETS, Preset, load_preset
 from model.network.config import Initial, NetworkConfig
@@ -25,7 +26,9 @@ def test_every_field_of_a_configuration_names_its_source(config):
 @pytest.mark.parametrize("name", PRESETS)
 def test_images_are_at_least_as_large_as_the_crops(name):
     preset = PRESETS[name]
-    assert int(preset.shards.storage.removeprefix("square")) >= preset.network.crop
+    side = parse_storage(preset.shards.storage).side
+    assert side is not None
+    assert side >= preset.network.crop
 
 
 def test_the_folder_preset_is_the_papers_network_and_recipe():

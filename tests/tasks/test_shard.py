@@ -43,7 +43,7 @@ def test_a_split_is_sharded_into_its_place(made: Artifact, workspace: Path) -> N
     assert dataset_name(made) == "synthetic"
     assert len(ShardSet.open(made.path)) == 20
     assert sorted(read_manifest(made.path).files) == [
-        *("classes.parquet", "counts.json", "job.json", "samples.parquet"),
+        *("_info.json", "classes.parquet", "counts.json", "job.json", "samples.parquet"),
         *(f"train-0000{number}.{suffix}" for number in (0, 1) for suffix in ("idx", "tar")),
     ]
     assert find(made.path) == made

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_rows, as_table
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.images import decode_jpeg
 from data_shards.loading.dali import Loader
@@ -225,14 +226,14 @@ class Labels(Dataset):
     def classes(self) -> list[ImageClass]:
         return [ImageClass(f"n{number:08d}", "") for number in range(1001)]
 
-    def samples(self, split: Split) -> list[Sample]:
-        return [Sample(split, f"n{n:08d}", f"{n}.JPEG", str(n)) for n in (0, 1, 9, 10, 42, 99, 100, 101, 999, 1000)]
+    def samples(self, split: Split) -> pa.Table:
+        return as_table(Sample(f"n{n:08d}", f"{n}.JPEG", str(n)) for n in (0, 1, 9, 10, 42, 99, 100, 101, 999, 1000))
 
     def identity(self, split: Split) -> dict[str, Any]:
         return {}
 
     def read(self, sample: Sample) -> bytes:
-        return self.drawn.read(self.drawn.samples("val")[0])
+        return self.drawn.read(as_rows(self.drawn.samples("val"))[0])
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.evaluation.error_rates import ErrorCounts, count_errors, true_ranks, wilson_interval
+from model.evaluation.error_rates import ErrorCounts, best_classes, count_errors, is_at_chance, true_ranks, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,38 @@ def test_wilson_intervals_are_the_published_ones(wrong, images, low, high):
 def test_impossible_counts_have_no_interval(wrong, images):
     with pytest.raises(ValueError, match="expected at least one image and no more wrong than seen"):
         wilson_interval(wrong, images)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.1, 0.7, 0.2], [1, 2]),
+        ([0.5, 0.5, 0.0], [0, 1]),
+        ([0.2, 0.2, 0.6], [2, 0]),  # the last place is shared: the lower class index has it
+        ([0.3, 0.3, 0.3], [0, 1]),
+    ],
+)
+def test_best_classes_of_a_list(scores, best):
+    assert best_classes(torch.tensor([scores]), 2).tolist() == [best]
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_best_classes_and_ranks_tell_the_same(levels):
+    """Few levels make many ties."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, levels, (400, 30), generator=generator).float()
+    true = torch.randint(0, 30, (400,), generator=generator)
+    assert torch.equal((best_classes(scores, 5) == true[:, None]).any(1), true_ranks(scores, true) <= 5)
+    assert torch.equal(best_classes(scores, 5), scores.sort(dim=1, descending=True, stable=True).indices[:, :5])
+
+
+def test_of_three_classes_there_are_three_best():
+    assert best_classes(torch.tensor([[1.0, 3, 2]]), 5).tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "classes", "at_chance"),
+    [(50, 1000, 20, True), (62, 1000, 20, True), (70, 1000, 20, False), (0, 1000, 20, True), (500, 1000, 20, False)],
+)
+def test_chance_is_what_guessing_gets(right, images, classes, at_chance):
+    assert is_at_chance(ErrorCounts(images, images - right, 0), classes) is at_chance

@@ -155,6 +155,16 @@ def test_training_lowers_the_loss_and_counts_every_image_once(tmp_path):
     assert records[-1].val.num_images == 24
 
 
+def test_in_bfloat16_it_learns_nearly_the_same_and_keeps_its_weights_in_float32(tmp_path, unbroken):
+    whole, _ = unbroken
+    rounded = trainer(tmp_path, Images(), precision="bf16")
+    rounded.run()
+    assert not same(whole.network, rounded.network)
+    for name, value in rounded.network.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, whole.network.state_dict()[name], rtol=0.1, atol=0.02, msg=name)
+
+
 def test_there_is_a_record_every_so_many_steps_and_at_the_end_of_an_epoch(tmp_path):
     frame = as_frame(trainer(tmp_path, Images(), epochs=2).run())
     assert list(frame["step"]) == [2, 3, 5, 6]

@@ -1,0 +1,200 @@
+"""The evaluation against the least it could cost: `python -m benchmarks.evaluation`.
+
+Tabulating seven networks with their averages, comparisons and classes, against reading the same files and doing nothing;
+and predicting ten views from shards, against the network alone on the same views, ready in memory.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from benchmarks.record import COLOURS, ROOT, alternate, record
+from data_shards.datasets.synthetic import Synthetic
+from data_shards.listing import write_lists
+from data_shards.loading.dali import Loader
+from data_shards.planning import ShardConfig, plan_shards
+from data_shards.shard_set import ShardSet
+from data_shards.writing import write_shard
+from model.evaluation.predict import Member, cut, pass_sizes, predict
+from model.evaluation.predictions import join_parts, write_part
+from model.network.alexnet import AlexNet
+from model.network.config import NetworkConfig
+from model.network.inputs import subtract_mean
+from tasks.artifacts import Artifact
+from tasks.tabulate import RowPlan, Scope, write_error_rates
+from tasks.train import Weights
+
+MEMBERS, IMAGES, CLASSES = 7, 50_000, 1000
+"""ILSVRC-2012's validation set, and the networks of Table 2's last row."""
+THREADS = 2
+VIEWS = 10
+LIMIT_GB = 1.0
+"""Of memory, for tabulating."""
+
+
+def main() -> None:
+    """Measure and record, or with `--child` do one of the two things that are compared."""
+    arguments = _arguments()
+    if arguments.child:
+        tabulate_once(arguments.child, arguments.directory)
+        return
+    if arguments.only in (None, "tabulate"):
+        with tempfile.TemporaryDirectory(prefix="benchmark-evaluation-", dir=arguments.directory) as directory:
+            measure_tabulating(Path(directory), arguments.rounds)
+    if arguments.only in (None, "predict"):
+        with tempfile.TemporaryDirectory(prefix="benchmark-evaluation-", dir=arguments.directory) as directory:
+            measure_predicting(Path(directory), arguments.rounds, arguments.num_images)
+
+
+def measure_tabulating(directory: Path, rounds: int) -> None:
+    """Record the rate and the memory of tabulating, each time in a process of its own."""
+    print(f"writing the predictions of {MEMBERS} networks, {IMAGES:,} images, {CLASSES:,} classes", flush=True)
+    for member in range(MEMBERS):
+        write_predictions(directory, member)
+    peaks: list[float] = []
+    sides = {
+        "tabulating": partial(in_child, "tabulate", directory, peaks),
+        "reading": partial(in_child, "read", directory, []),
+    }
+    rates = alternate(sides, rounds)
+    unit = f"images/s of {MEMBERS} × {IMAGES:,} × {CLASSES:,} probabilities"
+    record("evaluation", "tabulating against reading the same files", rates["tabulating"], rates["reading"], 1 / 3, unit)
+    record("evaluation", "memory to spare while tabulating", LIMIT_GB, max(peaks), 1.0, "GB: the limit, and the peak")
+
+
+def write_predictions(directory: Path, member: int) -> None:
+    """Write a file as the worker does, a part a shard of a thousand: random probabilities, the true class favoured."""
+    generator = torch.Generator().manual_seed(member)
+    about = {"wnids": [f"n{number:08d}" for number in range(CLASSES)], "weights": f"{member}"}
+    folder = directory / str(member)
+    folder.mkdir()
+    ids = [f"image-{number:05d}" for number in range(IMAGES)]
+    parts = []
+    for start in range(0, IMAGES, 1000):
+        true = torch.arange(start, start + 1000) % CLASSES
+        logits = torch.randn(1000, CLASSES, generator=generator) * 2
+        logits[torch.arange(1000), true] += 5
+        parts.append(folder / f"part-{start}.parquet")
+        write_part(parts[-1], ids[start : start + 1000], true.numpy(), logits.softmax(dim=1), about)
+    join_parts(parts, ids, folder / "predictions.parquet")
+    for part in parts:
+        part.unlink()
+
+
+def in_child(what: str, directory: Path, peaks: list[float]) -> float:
+    """Return images a second; note the peak of the process's memory in GB."""
+    command = [sys.executable, "-m", "benchmarks.evaluation", "--child", what, "--directory", str(directory)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    seconds, peak = json.loads(done.stdout.splitlines()[-1])
+    peaks.append(peak)
+    print(f"  {what}: {seconds:.2f} s, peak {peak:.2f} GB", end=";", flush=True)
+    return IMAGES / seconds
+
+
+def tabulate_once(what: str, directory: Path) -> None:
+    """Tabulate the files in `directory`, or only read them; print seconds and peak memory."""
+    files = [directory / str(member) / "predictions.parquet" for member in range(MEMBERS)]
+    start = perf_counter()
+    if what == "read":
+        for file in files:
+            for _ in pq.ParquetFile(file, pre_buffer=False).iter_batches():
+                pass
+    else:
+        _tabulate(files, directory)
+    print(json.dumps([perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+
+
+def _tabulate(files: list[Path], directory: Path) -> None:
+    """Table 2 as `flows.reproduce` makes it: five and seven averaged, all alone, all pairs compared, all classes counted."""
+    everyone = tuple(range(MEMBERS))
+    plans = [
+        RowPlan(table="table2", model="5 CNNs", members=everyone[:5]),
+        RowPlan(table="table2", model="7 CNNs*", members=everyone),
+        *(RowPlan(table="members", model=f"CNN, seed {member}", members=(member,)) for member in everyone),
+    ]
+    artifacts = [Artifact(path=file.parent, digest=file.parent.name, counts={}) for file in files]
+    networks = [Weights(path=file, digest=file.parent.name) for file in files]
+    scope = Scope(dataset="random", split="val", views=VIEWS, shards="", recipe="benchmark", config="")
+    with tempfile.TemporaryDirectory(dir=directory) as workspace:
+        write_error_rates.fn(plans, artifacts, networks, scope, Path(workspace))
+
+
+def measure_predicting(directory: Path, rounds: int, num_images: int) -> None:
+    """Record the rate of predicting ten views at full size against that of the network alone."""
+    shards = make_shards(num_images, directory)
+    torch.set_num_threads(1)
+    network = AlexNet(NetworkConfig()).initialise(0).eval()
+    member = Member(network, partial(subtract_mean, colours=COLOURS))
+    ready = [subtract_mean(views.flatten(0, 1), COLOURS) for views in passes(shards)]
+    sides = {"ours": partial(predicting_rate, member, shards), "network": partial(network_rate, network, ready, len(shards))}
+    rates = alternate(sides, rounds)
+    unit = f"images/s of {len(shards):,}, ten views, {THREADS} threads"
+    record("evaluation", "ten-view prediction against the network alone", rates["ours"], rates["network"], 0.9, unit)
+
+
+def make_shards(num_images: int, directory: Path) -> ShardSet:
+    """Write drawn images of 256 × 256 pixels with the project's own writer."""
+    dataset, config = Synthetic(train_per_class=num_images // 20, val_per_class=1, side=256), ShardConfig()
+    with tempfile.TemporaryDirectory() as work:
+        for plan in plan_shards(dataset, "train", config, Path(work)):
+            write_shard(dataset, plan, config, directory, Path(work))
+        write_lists(dataset, directory, Path(work))
+    return ShardSet.open(directory)
+
+
+def passes(shards: ShardSet) -> Iterator[Tensor]:
+    """Yield the views of every image, uint8 (N, 10, 224, 224, 3), as the worker passes them to the network."""
+    sizes = pass_sizes(shards.samples.groupby("shard", sort=False).size(), VIEWS)
+    loader = Loader(shards, NetworkConfig().crop, 40, torch.device("cpu"), THREADS)
+    return (views for views, _ in cut(loader.views(VIEWS), sizes))
+
+
+def predicting_rate(member: Member, shards: ShardSet) -> float:
+    """Go from shards to probabilities, starting up included; return images a second."""
+    start = perf_counter()
+    seen = sum(len(probs) for (probs,) in predict([member], passes(shards), THREADS))
+    if seen != len(shards):
+        raise RuntimeError(f"{seen:,} images were predicted but the shards hold {len(shards):,}")
+    return seen / (perf_counter() - start)
+
+
+def network_rate(network: AlexNet, ready: list[Tensor], num_images: int) -> float:
+    """Give the network the same views, as floats that lie ready, on as many threads; return images a second."""
+    start = perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        outputs = list(pool.map(partial(_logits, network), ready))
+    if not all(np.isfinite(output.numpy()).all() for output in outputs):
+        raise RuntimeError("the network gave values that are not finite")
+    return num_images / (perf_counter() - start)
+
+
+def _logits(network: AlexNet, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return network(images)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=["tabulate", "predict"], help="one of the two measurements")
+    parser.add_argument("--directory", type=Path, help="where 1.5 GB may be written for the time of the run")
+    parser.add_argument("--num-images", type=int, default=200, help="to predict")
+    parser.add_argument("--rounds", type=int, default=3, help="of each side, to take the median of")
+    parser.add_argument("--child", choices=["tabulate", "read"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Sharding by the workers of a real Dask cluster: a scheduler and two worker processes on this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from distributed import Client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from data_shards.planning import ShardConfig
+from flows.presets import DEMO
+from tasks.artifacts import ROOT, read_manifest
+from tasks.cluster import shard_split_on
+from tasks.shard import shard_split
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return what a shell has where a Prefect server runs."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield {
+            **os.environ,
+            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),
+        }
+
+
+@pytest.fixture
+def cluster(environment: dict[str, str]) -> Iterator[str]:
+    """Return the address of a scheduler that two worker processes report to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard"]
+    worker = ["worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", "dask", *command], cwd=ROOT, env=environment, **quiet)
+        for command in (scheduler, worker)
+    ]
+    try:
+        with Client(address, timeout="60s", set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(30)
+
+
+def test_two_workers_of_a_cluster_write_the_same_set_as_processes_here(
+    cluster: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["--dataset", "demo", "--samples-per-shard", "250", "--splits", "val"]
+    command = [sys.executable, "-m", "flows.shard", *options, "--workspace", str(tmp_path / "there"), "--cluster", cluster]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    (there,) = (tmp_path / "there" / "shards" / "synthetic" / "val").iterdir()
+    config = ShardConfig(storage="square72", samples_per_shard=250)
+    here = shard_split.fn(DEMO.target, "val", config, tmp_path / "here")
+    assert read_manifest(there).digest == here.digest
+    assert len(pd.read_parquet(there / "samples.parquet")) == 1000
+
+
+def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(
+            ValueError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
+        ),
+    ):
+        shard_split_on("tcp://127.0.0.1:9", DEMO.target, "val", ShardConfig(), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,84 @@
+"""The same rows as text, Markdown, LaTeX and cells; dashes for what is not known."""
+
+from model.evaluation.rendering import COLUMNS, as_cells, as_latex, as_markdown, as_text, gains_as_text
+from model.evaluation.tables import SCHEMA, published_rows
+
+UNKNOWN = next(row for row in published_rows() if row["model"] == "SIFT + FVs [7]")
+OURS = dict.fromkeys(SCHEMA.names) | {
+    "model": "7 CNNs* | a_b & 5%",
+    "dataset": "synthetic",
+    "split": "val",
+    "source": "measured",
+    "num_images": 1000,
+    "top1_wrong": 234,
+    "top5_wrong": 21,
+    "top1_error": 0.234,
+    "top5_error": 0.021,
+    "top1_low": 0.2088,
+    "top1_high": 0.2612,
+    "top5_low": 0.0138,
+    "top5_high": 0.0319,
+}
+
+
+def test_text_shows_counts_and_intervals_beside_rates():
+    heading, unknown, ours = as_text([UNKNOWN, OURS]).splitlines()
+    assert [heading.index(name) for name in COLUMNS] == sorted(heading.index(name) for name in COLUMNS)
+    assert unknown.split("  ")[0] == "SIFT + FVs [7]"
+    assert unknown.count("–") == 5
+    assert ours.split()[-9:] == ["val", "23.4", "20.9–26.1", "2.1", "1.4–3.2", "234", "21", "1,000", "measured"]
+
+
+def test_markdown_escapes_what_it_would_read():
+    heading, rule, unknown, ours = as_markdown([UNKNOWN, OURS]).splitlines()
+    assert ours.startswith("| 7 CNNs\\* \\| a_b & 5% | synthetic val")
+    assert len({len(line) for line in (heading, rule, unknown, ours)}) == 1
+    assert rule.count("-:") == 7
+
+
+def test_latex_has_the_rules_of_booktabs_and_escapes_what_it_would_read():
+    lines = as_latex([UNKNOWN, OURS]).splitlines()
+    assert lines[0] == r"\begin{tabular}{llrrrrrrrl}"
+    assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert lines[-1] == r"\end{tabular}"
+    assert r"7 CNNs* | a\_b \& 5\%" in lines[5]
+    assert "20.9--26.1" in lines[5]
+    assert all(line.count("&") - line.count(r"\&") == len(COLUMNS) - 1 for line in lines if line.endswith(r"\\"))
+
+
+def test_cells_are_named_by_their_columns():
+    assert as_cells([OURS])[0] == {
+        "model": "7 CNNs* | a_b & 5%",
+        "split": "synthetic val",
+        "top-1 %": "23.4",
+        "top-1 95 %": "20.9–26.1",
+        "top-5 %": "2.1",
+        "top-5 95 %": "1.4–3.2",
+        "top-1 wrong": "234",
+        "top-5 wrong": "21",
+        "images": "1,000",
+        "source": "measured",
+    }
+
+
+def compared(second, members, rank=1):
+    return {
+        "first": "1 CNN",
+        "second": second,
+        "second_members": members,
+        "rank": rank,
+        "difference": 0.03,
+        "difference_low": 0.0004,
+        "difference_high": 0.05,
+        "p_value": 0.0123,
+        "only_first_wrong": 1075,
+        "only_second_wrong": 45,
+    }
+
+
+def test_an_ensembles_gain_is_a_line_with_its_interval():
+    rows = [compared("CNN, seed 1", ["b"]), compared("5 CNNs", ["a", "b"]), compared("5 CNNs", ["a", "b"], rank=5)]
+    assert gains_as_text(rows) == (
+        "5 CNNs against 1 CNN, top-1: −3.0 points, 95 % −5.0 to 0.0, p = 0.012; alone wrong on 45 images against 1,075"
+    )
+    assert gains_as_text([]) == ""
