@@ -61,8 +61,8 @@ _SMALL_STEPS: dict[str, Any] = {
     "drop_factor": 5,
     "initial": Initial(middle_std=0.03),
 }
-"""(ours) A network that learns for minutes is still learning at a fifth of the rate; at a tenth it all but stops. The paper's
-deviation in the middle layers keeps the loss flat for longer than minutes."""
+"""(ours) A network that learns for minutes is still learning at a fifth of the rate; at a tenth it all but stops. With the
+paper's deviation in the middle layers it learns more slowly at first."""
 
 _DEMO_RATE: dict[str, Any] = {"batch_size": 64, "learning_rate": 0.0075, **_SMALL_STEPS}
 """(ours) The largest rate of those tried at which a network this small learns steadily, with twice the steps an epoch."""
