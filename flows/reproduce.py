@@ -11,7 +11,7 @@ from flows.evaluate import scope_of
 from flows.presets import Preset, PresetName, load_preset
 from flows.shard import prepare
 from flows.train import plan_training
-from model.training.config import TrainConfig
+from model.training.config import Precision, TrainConfig
 from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
 from tasks.predict import predict_split
@@ -41,6 +41,7 @@ def reproduce(
     finetune_epochs: Positive | None = None,
     num_networks: Positive | None = None,
     num_pretrained: Annotated[int, Field(ge=0)] | None = None,
+    precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
@@ -59,6 +60,7 @@ def reproduce(
         finetune_epochs: On the target after that, instead of the preset's.
         num_networks: How many are trained from the start, instead of the preset's five.
         num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, twice as fast, instead of the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch); what suits the devices where not given.
@@ -68,9 +70,9 @@ def reproduce(
         preset,
         source,
         recipe,
-        training={"epochs": epochs},
-        pre_training={"epochs": pretrain_epochs},
-        fine_tuning={"epochs": finetune_epochs},
+        training={"epochs": epochs, "precision": precision},
+        pre_training={"epochs": pretrain_epochs, "precision": precision},
+        fine_tuning={"epochs": finetune_epochs, "precision": precision},
     )
     plan = plan.with_networks(num_networks, num_pretrained)
     compute = choose_compute(device, plan.threads_per_network, layout)

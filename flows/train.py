@@ -11,7 +11,7 @@ from flows.presets import PresetName, load_preset
 from flows.shard import prepare
 from model.network.config import NetworkConfig
 from model.network.weights import read_info
-from model.training.config import TrainConfig
+from model.training.config import Precision, TrainConfig
 from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
 from tasks.train import Training, TrainingSet, Weights, open_weights, train_networks
@@ -30,6 +30,7 @@ def train(
     learning_rate: Annotated[float, Field(gt=0)] | None = None,
     width: Annotated[float, Field(gt=0, le=1)] | None = None,
     initial_weights: Path | None = None,
+    precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
@@ -47,12 +48,13 @@ def train(
         learning_rate: Instead of the preset's.
         width: Share of each layer's kernels, instead of the preset's.
         initial_weights: Weights file to fine-tune: all layers but the last are copied, the preset's fine-tuning recipe is used.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, twice as fast, instead of the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch); what suits the devices where not given.
         workspace: Folder for everything that is made.
     """
-    changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace) as workspace:

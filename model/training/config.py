@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model.network.config import Initial
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
 Share = float | None
 """Of all epochs; None for never."""
 
@@ -115,7 +117,7 @@ class TrainConfig(BaseModel):
     """[CHM layer-params-146-2012-2011] When fine-tuning, from then on fc8 learns at the copied layers' rate: epoch 9
     of 54."""
 
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """[K12 §5] at `fp32`. (ours) `tf32` lets NVIDIA GPUs round what is multiplied to 10 bits, `bf16` rounds activations to 7;
     sums, weights and the update stay in fp32."""
 
