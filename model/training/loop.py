@@ -115,6 +115,7 @@ class Trainer:
             set_rates(self.sgd, rates, shares(self.config, state.epoch, state.step, self.fine_tune))
             self._step(model, images, class_indices, span, factors)
             state.sums.seconds += perf_counter() - begun
+            self.progress.step(state.epoch, state.images, state.sums)
             if state.sums.steps == self.record_every and state.images < self.data.num_images:
                 self._record(rates)
             self._save_or_leave()
@@ -174,7 +175,6 @@ class Trainer:
             sums.loss += loss
             sums.train += ErrorCounts(num_images, int(top1_wrong), int(top5_wrong))
         self.unread.clear()
-        self.progress.step(state.epoch, state.images, sums)
 
     def _gather(self, everywhere: bool) -> None:
         """Add up what the replicas have, for all of them or for the first alone; then the others begin anew."""

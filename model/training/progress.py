@@ -47,7 +47,7 @@ class Progress:
 
     def _line(self, done: float, text: str, times: Sums | Record) -> None:
         now = perf_counter()
-        waiting = f"{times.wait_seconds / times.seconds:.0%} waiting for images" if times.seconds else ""
+        waiting = f"{times.wait_seconds / times.seconds:.0%} waiting for images"
         rate = (done - self.resumed_at) * self.images_per_epoch / (now - self.start)
         left = timedelta(seconds=round((self.num_epochs - done) * self.images_per_epoch / rate)) if rate else "?"
         self.say(f"{self._percent(done)}  {text}  {waiting}  {rate:,.0f} images/s  {left} left")

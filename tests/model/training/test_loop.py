@@ -175,6 +175,15 @@ def test_there_is_a_record_every_so_many_steps_and_at_the_end_of_an_epoch(tmp_pa
     assert (frame["images_per_second"] > 0).all()
 
 
+def test_every_line_of_a_run_says_the_share_of_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr("model.training.progress.SECONDS_BETWEEN_LINES", 0.0)
+    run, lines = trainer(tmp_path, Images(), record_every=1), []
+    run.progress.say = lines.append
+    run.run()
+    assert len(lines) == 3 * 4, "a line a step and one an epoch"
+    assert all(re.search(r"  \d+% waiting for images  ", line) for line in lines)
+
+
 def test_validation_is_measured_every_so_often_and_at_the_end(tmp_path):
     records = by_epoch(trainer(tmp_path, Images(), epochs=5, validate_every=2).run())
     assert [record.val is not None for record in records] == [False, True, False, True, True]
