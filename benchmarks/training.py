@@ -1,28 +1,35 @@
-"""Our training step against the textbook's, at full size: `python -m benchmarks.training`.
+"""Our training against the textbook's, at full size, and its parts: `python -m benchmarks.training`.
 
-Ours is the two-tower network from the loader's bytes to the updated weights, as `model.training.loop` runs it. The textbook's
-is the same network as torch's building blocks suggest it, and it finds its images already in float32. Both take steps in turn.
+Ours is the two-tower network from the loader's bytes to the updated weights, as `model.training.loop` runs it: the network
+alone on one batch over and over, the loader alone, and both together. The textbook's is the same network as torch's building
+blocks suggest it, in fp32; it finds its images already in float32. All take turns.
 """
 
 import argparse
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
+from pathlib import Path
 from time import perf_counter
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.loading import CROP, SIDE, choose_images, make_shards
 from benchmarks.record import COLOURS, alternate, record
-from model.evaluation.error_rates import count_errors
+from data_shards.loading.dali import Loader
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
-from model.network.inputs import add_colour_noise, subtract_mean
+from model.training.checkpoint import Checkpoints
 from model.training.config import TrainConfig
-from model.training.sgd import make_sgd
+from model.training.loop import Batch, Data, Saving, Trainer
+from model.training.progress import Progress
+from model.training.schedule import Rates, Shares
+from model.training.sgd import set_rates
 
 CLASSES = 1000
-CROP = 224
 THREADS = 2
 
 Step = Callable[[], float]
@@ -59,28 +66,33 @@ def textbook_step(batch: int, device: torch.device) -> Step:
     return step
 
 
-def our_step(batch: int, device: torch.device) -> Step:
-    """Return what `Trainer` does with a batch of uint8 (N, H, W, 3) from the loader; it returns the loss."""
-    config = TrainConfig()
-    network = AlexNet(NetworkConfig(num_classes=CLASSES, crop=CROP)).initialise(config.seed).place(device, device)
-    sgd = make_sgd(network, config, fine_tune=False)
-    images = torch.randint(256, (batch, CROP, CROP, 3), dtype=torch.uint8, device=device)
-    class_indices = torch.randint(CLASSES, (batch,), device=device)
+class Ours:
+    """Our network and what trains it, fed with whatever batches."""
 
-    def step() -> float:
-        inputs = add_colour_noise(subtract_mean(images, COLOURS), COLOURS, config.colour_noise)
-        logits = network(inputs)
-        loss = F.cross_entropy(logits, class_indices)
-        sgd.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types
-        sgd.step()
-        count_errors(logits.detach(), class_indices)
-        return loss.item()
+    def __init__(self, arguments: argparse.Namespace, precision: str) -> None:
+        self.batch, self.device = arguments.batch, torch.device(arguments.device)
+        config = TrainConfig.model_validate({"batch_size": self.batch, "precision": precision})
+        network = AlexNet(NetworkConfig(num_classes=CLASSES, crop=CROP)).initialise(config.seed, config.initial)
+        network.place(self.device, self.device, one_piece=arguments.layout == "one-piece")
+        millions = Data(10**6, lambda start: [], lambda epoch, start: [], list)
+        saving = Saving(Checkpoints(Path("never")))
+        self.trainer = Trainer(network, config, COLOURS, millions, False, saving, Progress(1, 10**6, say=lambda line: None))
+        set_rates(self.trainer.sgd, Rates(1e-4, 1e-4), Shares(1, 1, 1))
+        self.factors = torch.randn(self.batch, 3, device=self.device) * config.colour_noise
+        self.one = (
+            torch.randint(256, (self.batch, CROP, CROP, 3), dtype=torch.uint8, device=self.device),
+            torch.randint(CLASSES, (self.batch,), device=self.device),
+        )
 
-    return step
+    def step(self, batch: Batch | None = None) -> None:
+        """Do what `Trainer` does with a batch of uint8 (N, H, W, 3) from the loader."""
+        images, class_indices = batch or self.one
+        self.trainer.state.images = 0
+        place = range(len(images))
+        self.trainer._step(self.trainer.network.train(), images, class_indices, place, self.factors[: len(images)])  # noqa: SLF001
 
 
-def step_rate(step: Step, batch: int, steps: int, device: torch.device) -> float:
+def step_rate(step: Callable[[], object], batch: int, steps: int, device: torch.device) -> float:
     """Take `steps` steps; return images a second."""
     _synchronise(device)
     start = perf_counter()
@@ -90,32 +102,83 @@ def step_rate(step: Step, batch: int, steps: int, device: torch.device) -> float
     return batch * steps / (perf_counter() - start)
 
 
+def fed_rate(batches: Iterator[Batch], take: Callable[[Batch], object], steps: int, device: torch.device) -> float:
+    """Take one batch to warm up and `steps` more; return images a second."""
+    take(next(batches))
+    _synchronise(device)
+    start, seen = perf_counter(), 0
+    for _ in range(steps):
+        batch = next(batches)
+        take(batch)
+        seen += len(batch[0])
+    _synchronise(device)
+    return seen / (perf_counter() - start)
+
+
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def main() -> None:
-    """Measure and record."""
+    """Make shards, measure, record."""
     arguments = _arguments()
     device = torch.device(arguments.device)
-    torch.set_num_threads(THREADS)
-    steps = 20 if device.type == "cuda" else 1
-    print(f"batches of {arguments.batch} at {CROP} × {CROP} on {device}, {steps} step(s) a round, fp32", flush=True)
-    sides = {
-        name: partial(step_rate, make(arguments.batch, device), arguments.batch, steps, device)
-        for name, make in (("ours", our_step), ("textbook", textbook_step))
-    }
-    rates = alternate(sides, arguments.rounds)
-    unit = f"images/s at batch {arguments.batch}, fp32, on {device}" + (f", {THREADS} threads" if device.type == "cpu" else "")
-    record("training", "training step against the textbook network", rates["ours"], rates["textbook"], 1.6, unit)
+    torch.set_num_threads(THREADS if device.type == "cpu" else arguments.threads)
+    steps = 20 if device.type == "cuda" else 2
+    shape = f"batches of {arguments.batch} at {CROP} × {CROP} on {device}, {arguments.layout}, {steps} steps a round"
+    dataset, shown = choose_images(None, arguments.batch * (steps + 3))
+    with tempfile.TemporaryDirectory(prefix="benchmark-training-") as directory:
+        print(f"{shape}; making {SIDE} × {SIDE} shards of {shown}", flush=True)
+        shards = make_shards(dataset, Path(directory))
+        loader, epochs = Loader(shards, CROP, arguments.batch, device, arguments.threads), count()
+        ours = {precision: Ours(arguments, precision) for precision in arguments.precisions}
+        best = ours[arguments.precisions[-1]]
+        sides: dict[str, Callable[[], float]] = {
+            **{f"network, {name}": partial(step_rate, one.step, one.batch, steps, device) for name, one in ours.items()},
+            "loader": lambda: fed_rate(loader.training_epoch(0, next(epochs)), lambda batch: None, steps, device),
+            "end to end": lambda: fed_rate(loader.training_epoch(0, next(epochs)), best.step, steps, device),
+            "textbook": partial(step_rate, textbook_step(arguments.batch, device), arguments.batch, steps, device),
+        }
+        rates = alternate(sides, arguments.rounds)
+    _record(rates, arguments)
+    if arguments.profile:
+        _profile(best)
+
+
+def _record(rates: dict[str, float], arguments: argparse.Namespace) -> None:
+    where = f"batch {arguments.batch} on {arguments.device}, {arguments.layout}, {arguments.threads} threads"
+    for precision in arguments.precisions:
+        name = f"training step in {precision} against the textbook network in fp32"
+        target = 2.0 if precision == arguments.precisions[-1] else None
+        record("training", name, rates[f"network, {precision}"], rates["textbook"], target, f"images/s, {where}")
+    slower = min(rates[f"network, {arguments.precisions[-1]}"], rates["loader"])
+    target = 0.9 if arguments.device == "cpu" else 0.8
+    name = f"end to end in {arguments.precisions[-1]} against the slower of network and loader"
+    record("training", name, rates["end to end"], slower, target, f"images/s, {where}")
+    print(f"loader alone: {rates['loader']:,.0f} images/s", flush=True)
+
+
+def _profile(ours: Ours) -> None:
+    """Print where the time of five steps goes."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if ours.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        step_rate(ours.step, ours.batch, 5, ours.device)
+    by = "self_cuda_time_total" if ours.device.type == "cuda" else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=by, row_limit=20))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds to take the median of, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of, after one that warms up")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--layout", default="towers", choices=["towers", "one-piece"], help="of our network")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="of our network; the last is fed end to end")
+    parser.add_argument("--threads", type=int, default=THREADS, help="that decode, and on a CPU train")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
     return parser.parse_args()
 
 

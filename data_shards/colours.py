@@ -3,16 +3,19 @@
 Called by `tasks.workers.colours`; the result travels with the weights, so that testing subtracts what training did.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_shards.images import decode_jpeg
 from data_shards.shard_set import ShardSet
+
+IMAGES_PER_PORTION = 32
 
 
 class Colours(NamedTuple):
@@ -25,6 +28,8 @@ class Colours(NamedTuple):
     components: list[list[float]]
     """The unit eigenvector of each deviation."""
     num_images: int
+    mean_image: NDArray[np.float32] | None
+    """(H, W, 3) the mean of each pixel, where all images are of one size."""
 
 
 class _Sums(NamedTuple):
@@ -33,36 +38,58 @@ class _Sums(NamedTuple):
     pixels: int
     first: NDArray[np.float64]  # (3,)
     second: NDArray[np.float64]  # (3, 3)
+    image: NDArray[np.float64] | None  # (H, W, 3)
 
 
 def measure_colours(shards: ShardSet, num_threads: int) -> Iterator[int | Colours]:
     """Yield the number of images seen after each tar, and at last the colours."""
-    total = _Sums(0, np.zeros(3), np.zeros((3, 3)))
+    total: _Sums | None = None
     seen = 0
     with ThreadPoolExecutor(num_threads) as pool:
         for tar, rows in shards.samples.groupby("shard", sort=False):
-            data = _read_jpegs(shards.directory / str(tar), zip(rows["offset"], rows["size"], strict=True))
-            for sums in pool.map(_image_sums, data):
-                total = _Sums(total.pixels + sums.pixels, total.first + sums.first, total.second + sums.second)
+            jpegs = _read_jpegs(shards.directory / str(tar), list(zip(rows["offset"], rows["size"], strict=True)))
+            for sums in pool.map(_sum_up, jpegs):
+                total = sums if total is None else _add(total, sums)
             seen += len(rows)
             yield seen
+    if total is None:
+        raise ValueError(f"{shards.directory} holds no image; shard some")
     yield _colours(total, seen)
 
 
-def _read_jpegs(tar: Path, regions: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+def _read_jpegs(tar: Path, regions: list[tuple[int, int]]) -> Iterator[list[bytes]]:
+    """A thread's portions, so that few sums wait to be added up."""
     with open(tar, "rb") as file:
-        for offset, size in regions:
-            file.seek(offset)
-            yield file.read(size)
+        for start in range(0, len(regions), IMAGES_PER_PORTION):
+            yield [_read(file, *region) for region in regions[start : start + IMAGES_PER_PORTION]]
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+def _sum_up(jpegs: list[bytes]) -> _Sums:
+    return reduce(_add, map(_image_sums, jpegs))
 
 
 def _image_sums(jpeg: bytes) -> _Sums:
-    pixels = decode_jpeg(jpeg).reshape(-1, 3).astype(np.float64)
-    return _Sums(len(pixels), pixels.sum(axis=0), pixels.T @ pixels)
+    image = decode_jpeg(jpeg).astype(np.float64)
+    pixels = image.reshape(-1, 3)
+    return _Sums(len(pixels), pixels.sum(axis=0), pixels.T @ pixels, image)
+
+
+def _add(a: _Sums, b: _Sums) -> _Sums:
+    """Images of different sizes have no sum."""
+    image = None
+    if a.image is not None and b.image is not None and a.image.shape == b.image.shape:
+        image = a.image + b.image
+    return _Sums(a.pixels + b.pixels, a.first + b.first, a.second + b.second, image)
 
 
 def _colours(sums: _Sums, num_images: int) -> Colours:
     mean = sums.first / sums.pixels
     values, vectors = np.linalg.eigh(sums.second / sums.pixels - np.outer(mean, mean))
     deviations = np.sqrt(np.maximum(values, 0))
-    return Colours(mean.tolist(), deviations.tolist(), vectors.T.tolist(), num_images)
+    mean_image = None if sums.image is None else (sums.image / num_images).astype(np.float32)
+    return Colours(mean.tolist(), deviations.tolist(), vectors.T.tolist(), num_images, mean_image)

@@ -11,13 +11,14 @@ from flows.evaluate import scope_of
 from flows.presets import Preset, PresetName, load_preset
 from flows.shard import prepare
 from flows.train import plan_training
-from model.training.config import TrainConfig
+from model.training.config import Precision, TrainConfig
+from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
 from tasks.predict import predict_split
 from tasks.shard import shard_split
 from tasks.tabulate import RowPlan, TableRecord, write_error_rates
 from tasks.train import Training, TrainingSet, Weights, train_networks
-from tasks.workers.jobs import Views
+from tasks.workers.jobs import Layout, Views
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 VIEWS: Views = 10
@@ -34,12 +35,15 @@ def reproduce(
     preset: PresetName = "demo",
     source: Path | None = None,
     seed: Annotated[int, Field(ge=0)] = 0,
+    recipe: RecipeName | None = None,
     epochs: Positive | None = None,
     pretrain_epochs: Positive | None = None,
     finetune_epochs: Positive | None = None,
     num_networks: Positive | None = None,
     num_pretrained: Annotated[int, Field(ge=0)] | None = None,
+    precision: Precision | None = None,
     device: str = "auto",
+    layout: Layout | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
     """Make a table of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
@@ -49,23 +53,29 @@ def reproduce(
             official archives; demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the first network; the others count up from it.
+        recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
+            included, instead of the preset's trainings.
         epochs: Of the networks trained from the start, instead of the preset's.
         pretrain_epochs: On the superset, instead of the preset's.
         finetune_epochs: On the target after that, instead of the preset's.
         num_networks: How many are trained from the start, instead of the preset's five.
         num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
-        device: auto, cpu, cuda, or two such as cuda:0,cuda:1 for one tower on each.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, twice as fast, instead of the preset's.
+        device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
+        layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
+            device, sharing every batch); what suits the devices where not given.
         workspace: Folder for everything that is made.
     """
     plan = load_preset(
         preset,
         source,
-        training={"epochs": epochs},
-        pre_training={"epochs": pretrain_epochs},
-        fine_tuning={"epochs": finetune_epochs},
+        recipe,
+        training={"epochs": epochs, "precision": precision},
+        pre_training={"epochs": pretrain_epochs, "precision": precision},
+        fine_tuning={"epochs": finetune_epochs, "precision": precision},
     )
     plan = plan.with_networks(num_networks, num_pretrained)
-    compute = choose_compute(device, plan.threads_per_network)
+    compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace) as workspace:
         target = prepare(plan.target, plan.shards, workspace)
         superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
@@ -91,7 +101,7 @@ def _pre_trainings(plan: Preset, preset: str, seed: int, superset: TrainingSet |
     """The starred networks have a sixth convolutional layer. [K12 §6]"""
     if superset is None:
         return []
-    network = plan.network.model_copy(update={"sixth_conv": True})
+    network = plan.network.model_copy(update={"sixth_conv": True, "bottleneck": plan.pre_training_bottleneck})
     seeds = range(seed, seed + plan.num_pretrained)
     return [plan_training(f"{preset}-pre-trained-{n}", network, _seeded(plan.pre_training, n), superset) for n in seeds]
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 MANIFEST = "manifest.json"
 JOB = "job.json"
 COUNTS = "counts.json"
-ABOUT = (JOB, COUNTS, "metrics.parquet")
-"""Files that tell how an artefact was made and are no part of the result: paths, times."""
+ABOUT = (JOB, COUNTS, "metrics.parquet", "curves.png", "events")
+"""Files and folders that tell how an artefact was made and are no part of the result: paths, times."""
 
 
 class Recipe(BaseModel):
@@ -139,7 +139,7 @@ def publish(
     partial = path.with_name(path.name + ".partial")
     names = sorted(str(file.relative_to(partial)) for file in partial.rglob("*") if file.is_file())
     files = {name: known.get(name) or _entry(partial / name) for name in names}
-    content = "".join(f"{name} {entry.sha256}\n" for name, entry in files.items() if name not in ABOUT)
+    content = "".join(f"{name} {entry.sha256}\n" for name, entry in files.items() if Path(name).parts[0] not in ABOUT)
     manifest = Manifest(
         recipe=recipe,
         digest=sha256(content.encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""On which devices networks are trained and tested, and how many side by side."""
+"""On which devices networks are trained and tested, in which layout, and how many side by side."""
 
 from typing import Literal
 
@@ -6,6 +6,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from tasks.steps import processors
+from tasks.workers.jobs import Layout
 
 
 class Compute(BaseModel):
@@ -14,9 +15,11 @@ class Compute(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     devices: tuple[str, ...]
-    """One for a whole network, or two: one for each tower."""
+    """One for a whole network, two for a tower each, or any number for a replica each."""
+    layout: Layout = "towers"
+    """How a network lies on them."""
     num_threads: int
-    """CPU threads a network."""
+    """CPU threads a process that trains."""
     at_once: int
     """Networks trained at the same time."""
 
@@ -25,24 +28,45 @@ class Compute(BaseModel):
         """`cpu` or `cuda` of each device; what the last bits of a result depend on."""
         return [device.split(":")[0] for device in self.devices]
 
+    @property
+    def gpus(self) -> list[int]:
+        """Numbers of the GPUs among the devices."""
+        return sorted({int(device.partition(":")[2] or 0) for device in self.devices if device.startswith("cuda")})
 
-def choose_compute(device: str, threads_per_network: int | None) -> Compute:
-    """Understand `auto`, one device, or two with a comma between them.
 
-    Networks share a CPU as their threads allow, and take turns on a GPU.
+def choose_compute(device: str, threads_per_network: int | None, layout: Layout | None = None) -> Compute:
+    """Understand `auto`, one device, or several with commas between them.
+
+    Networks share a CPU as their threads allow, and take turns on GPUs. Without a layout one lies in one piece on one GPU,
+    its towers on two devices, and replicas of it on more.
 
     Raises:
-        ValueError: no such device here.
+        ValueError: no such device here, or no such layout on these devices.
     """
     name = ("cuda" if torch.cuda.device_count() else "cpu") if device == "auto" else device
     devices = tuple(part.strip() for part in name.split(","))
-    if len(devices) > 2:
-        raise ValueError(f"{len(devices)} devices in {device!r}; the network has two towers: give one device or two")
     for part in devices:
         _check(part)
+    layout = layout or _usual_layout(devices)
+    if len(devices) > 2 and layout != "replicas":
+        raise ValueError(f"{len(devices)} devices in {device!r}; the network has two towers: give one or two, or replicas")
+    if len(devices) > 1 and layout == "one-piece":
+        raise ValueError(
+            f"{len(devices)} devices in {device!r}; in one piece a network lies on one: give one, or another layout"
+        )
     threads = min(threads_per_network or processors(), processors())
     on_cpu = set(devices) == {"cpu"}
-    return Compute(devices=devices, num_threads=threads, at_once=processors() // threads if on_cpu else 1)
+    at_once = processors() // threads if on_cpu else 1
+    if layout == "replicas":
+        threads, at_once = max(1, processors() // len(devices)), 1
+    return Compute(devices=devices, layout=layout, num_threads=threads, at_once=at_once)
+
+
+def _usual_layout(devices: tuple[str, ...]) -> Layout:
+    if len(devices) > 2:
+        return "replicas"
+    # On a CPU the towers are fastest one after the other (docs/performance.md); a GPU has half as many kernels to start.
+    return "one-piece" if len(devices) == 1 and devices[0] != "cpu" else "towers"
 
 
 def _check(device: str) -> None:
@@ -54,4 +78,4 @@ def _check(device: str) -> None:
         if int(index or 0) < torch.cuda.device_count():
             return
         raise ValueError(f"no device {device!r}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
-    raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:0 or two of them with a comma between")
+    raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:0 or several of them with commas between")

@@ -18,7 +18,7 @@ from tasks.artifacts import ROOT
 from tasks.workers.guard import ERROR, EXIT_BAD_INPUT, PARENT_VARIABLE
 
 SECONDS_TO_STOP = 25
-"""After SIGTERM, before SIGKILL. A run of training goes on from its last finished epoch either way."""
+"""After SIGTERM, before SIGKILL. Training uses them to save how far it is."""
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 """glibc hands large blocks back to the kernel and fetches them again, zeroed page by page, at every step of training: a
@@ -97,8 +97,9 @@ class _Child:
     def raise_for_failure(self) -> None:
         with self.process:  # closes its pipe
             code = self.process.wait()
-        if code == EXIT_BAD_INPUT and self.last_lines:
-            raise ValueError(self.last_lines[-1].removeprefix(ERROR))
+        refusals = [line.removeprefix(ERROR) for line in self.last_lines if line.startswith(ERROR)]
+        if code == EXIT_BAD_INPUT and refusals:
+            raise ValueError(refusals[-1])
         if code:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(f"{self.job.name} {how}; its last lines were:\n" + "\n".join(self.last_lines))

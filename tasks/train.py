@@ -12,6 +12,7 @@ from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 from tasks.artifacts import Artifact, location, recipe
 from tasks.compute import Compute
+from tasks.gpus import held
 from tasks.steps import Step, make
 from tasks.workers.jobs import COLOURS, WEIGHTS, TrainJob
 
@@ -65,7 +66,8 @@ def _run_name() -> str:
 @task(task_run_name=_run_name)
 def train_networks(trainings: Sequence[Training], compute: Compute, workspace: Path) -> list[Weights]:
     """Train every network that is not there yet, going on with those that were begun: `runs/<name>/<digest>`."""
-    runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
+    with held(compute.gpus):
+        runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
     return [open_weights(run.path / WEIGHTS) for run in runs]
 
 
@@ -90,8 +92,8 @@ def _step(training: Training, compute: Compute, workspace: Path) -> Step:
     config = {
         "network": training.network.model_dump(mode="json"),
         "training": training.config.model_dump(mode="json"),
-        # Both decide the order in which floats are summed, and with it the last bits of the weights.
-        "arithmetic": {"devices": compute.kinds, "num_threads": compute.num_threads},
+        # They decide the order in which floats are summed, and with it the last bits of the weights.
+        "arithmetic": {"devices": compute.kinds, "layout": compute.layout, "num_threads": compute.num_threads},
     }
     made_from = recipe(inputs, config, *TRAINING_CODE)
     job = TrainJob(
@@ -101,8 +103,10 @@ def _step(training: Training, compute: Compute, workspace: Path) -> Step:
         val_shards=data.val.path,
         colours=data.colours.path / COLOURS,
         devices=compute.devices,
+        layout=compute.layout,
         num_threads=compute.num_threads,
         initial_weights=None if training.initial is None else training.initial.path,
     )
     path = location(workspace / "runs" / training.name, made_from)
-    return Step(training.name, path, made_from, "train", job, resumable=True)
+    worker = "replicas" if compute.layout == "replicas" else "train"
+    return Step(training.name, path, made_from, worker, job, resumable=True)

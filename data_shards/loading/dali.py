@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import pipeline_def
 from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
-from data_shards.loading.order import Draws, Piece, draw_crops, stored_order, write_epoch_order
+from data_shards.loading.order import Draws, Piece, batch_spans, draw_crops, epoch_order, stored_order, take, write_pieces
 from data_shards.shard_set import ShardSet
 
 Batch = tuple[Tensor, Tensor]
@@ -37,6 +39,11 @@ class Loader:
     device: torch.device
     num_threads: int
     """CPU threads that decode."""
+    images_per_draw: int = 1
+    """How many neighbours share a crop and reflection."""
+    rank: int = 0
+    num_ranks: int = 1
+    """Which replica's part of each batch this is, of how many."""
 
     def __post_init__(self) -> None:
         # DALI crashes on a region that does not lie in its image.
@@ -45,77 +52,123 @@ class Loader:
                 f"crops of {self.crop} px do not fit the images of {self.shards.side} px in {self.shards.directory}"
             )
 
-    def training_epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield every image once, shuffled, cropped and mirrored at random from (seed, epoch): (N, crop, crop, 3), (N,)."""
-        draws = draw_crops(len(self.shards), self.shards.side - self.crop, seed, epoch)
+        if self.batch_size < self.num_ranks:
+            raise ValueError(f"a batch of {self.batch_size} cannot be shared by {self.num_ranks} replicas; enlarge the batch")
+
+    def spans(self, start: int = 0) -> list[range]:
+        """Return which places of the epoch, from `start` on, each batch of `training_epoch` holds."""
+        return batch_spans(len(self.shards), self.batch_size, start, self.rank, self.num_ranks)
+
+    def training_epoch(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield every image from `start` on once, shuffled, cropped and mirrored at random from (seed, epoch).
+
+        (N, crop, crop, 3), (N,). Of several replicas each yields its part of each batch, which may be empty in the last.
+        """
+        spans = self.spans(start)
+        if any(spans):
+            yield from self._training_batches(seed, epoch, spans)
+        if spans and not spans[-1]:
+            empty = torch.empty(0, self.crop, self.crop, 3, dtype=torch.uint8, device=self.device)
+            yield empty, torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def _training_batches(self, seed: int, epoch: int, spans: list[range]) -> Iterator[Batch]:
+        play = self.shards.side - self.crop
+        draws = draw_crops(len(self.shards), play, seed, epoch, self.images_per_draw).at(spans)
+        (whole_batch,) = batch_spans(self.batch_size, self.batch_size, 0, self.rank, self.num_ranks)
+        share = len(whole_batch)
         with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
-            pieces = write_epoch_order(self.shards, seed, epoch, Path(directory))
-            pipeline = _training_pipeline(self.crop, _DrawSource(draws, self.batch_size), **self._options(pieces))
-            yield from self._batches(pipeline)
+            pieces = write_pieces(take(epoch_order(self.shards, seed, epoch), spans), Path(directory))
+            pipeline = _training_pipeline(self.crop, draws, share, **self._options(pieces, share))
+            seen = 0
+            for images, class_indices in self._batches(pipeline, sum(map(len, spans))):
+                if self.device.type == "cpu":
+                    _mirror(images, draws.mirror[seen : seen + len(images)])
+                seen += len(images)
+                yield images, class_indices
 
     def views(self, num_views: int) -> Iterator[Batch]:
         """Yield every image once, in the order of the tars, as fixed views: (N, views, crop, crop, 3), (N,).
 
         One view is the centre. Ten are the four corners and the centre, then their reflections. [K12 §4.1]
-        Where the set has no labels, every class index is 0 and means nothing.
+        Of several replicas each yields its part of the set. Where it has no labels, every class index is 0 and means nothing.
         """
         places = CORNERS_AND_CENTRE if num_views == 10 else CORNERS_AND_CENTRE[-1:]
-        pipeline = _view_pipeline(self.crop, places, **self._options(stored_order(self.shards)))
-        for views, class_indices in self._batches(pipeline):
-            mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
-            yield torch.cat(mirrored, dim=1), class_indices
+        spans = batch_spans(len(self.shards), len(self.shards), 0, self.rank, self.num_ranks)
+        with tempfile.TemporaryDirectory(prefix="stored-order-") as directory:
+            pieces = write_pieces(take(stored_order(self.shards), spans), Path(directory))
+            if not pieces:
+                return
+            pipeline = _view_pipeline(self.crop, places, **self._options(pieces, self.batch_size))
+            for views, class_indices in self._batches(pipeline, len(spans[0])):
+                mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
+                yield torch.cat(mirrored, dim=1), class_indices
 
-    def _options(self, pieces: list[Piece]) -> dict[str, Any]:
+    def _options(self, pieces: list[Piece], batch_size: int) -> dict[str, Any]:
         on_gpu = self.device.type == "cuda"
         return {
             "tars": [str(piece.tar) for piece in pieces],
             "indexes": [str(piece.index_file) for piece in pieces],
             "labelled": self.shards.labelled,
             "on_gpu": on_gpu,
-            "batch_size": self.batch_size,
+            "batch_size": batch_size,
             "num_threads": self.num_threads,
             "device_id": (self.device.index or 0) if on_gpu else None,
         }
 
-    def _batches(self, pipeline: Any) -> Iterator[Batch]:
+    def _batches(self, pipeline: Any, expected: int) -> Iterator[Batch]:
         """Yield (images, class indices), the last batch cut to what is left; assert that nothing is lost or repeated."""
-        iterator = DALIGenericIterator(
-            [pipeline], ["images", "digits"], reader_name="shards", last_batch_policy=LastBatchPolicy.PARTIAL, auto_reset=False
-        )
         seen = 0
-        for (batch,) in iterator:
+        for batch in self._iterate(pipeline):
             seen += len(batch["images"])
             yield batch["images"], _class_indices(batch["digits"]).to(self.device)
-        if seen != len(self.shards):
-            raise RuntimeError(f"the loader gave {seen:,} images but {self.shards.directory} holds {len(self.shards):,}")
+        if seen != expected:
+            raise RuntimeError(f"the loader gave {seen:,} images but {self.shards.directory} holds {expected:,}")
+
+    def _iterate(self, pipeline: Any) -> Iterator[dict[str, Tensor]]:
+        try:
+            iterator = DALIGenericIterator(
+                [pipeline],
+                ["images", "digits"],
+                reader_name="shards",
+                last_batch_policy=LastBatchPolicy.PARTIAL,
+                auto_reset=False,
+            )
+            for (batch,) in iterator:
+                yield batch
+        except RuntimeError as error:  # DALI has no other
+            raise OSError(
+                f"cannot read the images of {self.shards.directory} ({_sentence(error)}); "
+                f"they were changed since they were written: delete it to shard again"
+            ) from error
 
 
-class _DrawSource:
-    """Hands DALI one batch of crops and reflections after another, in the order of the epoch."""
+class _InBatches:
+    """Hands DALI one batch of an epoch's draws after another."""
 
-    def __init__(self, draws: Draws, batch_size: int) -> None:
+    def __init__(self, draws: NDArray[np.int32], batch_size: int) -> None:
         # DALI fills the last batch up and prefetches beyond it; what it adds is cut off or never seen.
-        padded = len(draws.mirror) + batch_size
-        self.draws = Draws(np.resize(draws.corner, (padded, 2)), np.resize(draws.mirror, padded))
+        self.draws = np.resize(draws, (len(draws) + batch_size, *draws.shape[1:]))
         self.batch_size = batch_size
         self.start = 0
 
-    def __call__(self) -> tuple[Any, Any]:
-        start = min(self.start, len(self.draws.mirror) - self.batch_size)
+    def __call__(self) -> Any:
+        start = min(self.start, len(self.draws) - self.batch_size)
         self.start += self.batch_size
-        corner, mirror = (values[start : start + self.batch_size] for values in self.draws)
-        return corner, mirror
+        return self.draws[start : start + self.batch_size]
 
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(
-    crop: int, draws: _DrawSource, tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
+    crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
 ) -> tuple[Any, Any]:
-    """Only the crop is decoded; its pixels are those of the same region of the whole image."""
+    """Only the crop is decoded; its pixels are those of the same region of the whole image. The CPU mirrors it later."""
     jpegs, digits = _read(tars, indexes, labelled)
-    corner, mirror = fn.external_source(draws, num_outputs=2, dtype=types.INT32, ndim=[1, 0])
+    corner = fn.external_source(_InBatches(draws.corner, share), dtype=types.INT32, ndim=1)
     images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **_decoding(on_gpu))
-    return fn.flip(images, horizontal=mirror), digits
+    if on_gpu:
+        mirror = fn.external_source(_InBatches(draws.mirror, share), dtype=types.INT32, ndim=0)
+        images = fn.flip(images, horizontal=mirror)
+    return images, digits
 
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
@@ -143,10 +196,23 @@ def _read(tars: list[str], indexes: list[str], labelled: bool) -> Any:
     return jpegs, fn.pad(digits, fill_value=0)
 
 
+def _mirror(images: Tensor, mirror: NDArray[np.int32]) -> None:
+    """Mirror the images (N, H, W, 3) where `mirror` is 1, in place. DALI's flip takes a dozen times as long on a CPU."""
+    for image, mirrored in zip(images.numpy(), mirror, strict=True):
+        if mirrored:
+            cv2.flip(image, 1, dst=image)
+
+
 def _decoding(on_gpu: bool) -> dict[str, Any]:
     """RGB, without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
     device = "mixed" if on_gpu else "cpu"
     return {"device": device, "output_type": types.RGB, "adjust_orientation": False, "jpeg_fancy_upsampling": True}
+
+
+def _sentence(error: RuntimeError) -> str:
+    """What DALI says of an error, without the operators and stack around it."""
+    said = str(error).partition("encountered:")[2] or str(error)
+    return said.strip().splitlines()[0].rstrip(".")
 
 
 def _crop(images: Any, crop: int, x: float, y: float) -> Any:

@@ -1,7 +1,7 @@
 """The network of [K12 §3.5]: two towers that meet at conv3, fc6, fc7 and fc8.
 
-Small pieces first, the network last. A layer holds its towers' halves as `a` and `b`, so one set of parameter names serves both
-towers on one device and one tower on each of two.
+Small pieces first, the network last. A layer holds its towers' halves as `a` and `b`, so one set of parameter names serves the
+towers one after the other, one on each of two devices, and both in one piece.
 """
 
 from collections.abc import Callable
@@ -11,27 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.config import NetworkConfig
-from model.network.response_norm import local_response_norm
+from model.network.config import Initial, NetworkConfig
+from model.network.response_norm import local_response_norm, spatial_response_norm
 
-Halves = tuple[Tensor, Tensor]
-"""What tower a and tower b computed, each on its tower's device."""
+Pieces = tuple[Tensor, ...]
+"""What tower a and tower b computed, each on its tower's device; or, in one piece, both, a's channels before b's."""
 
-INITIAL = {
-    "conv1": (0.01, 0.0),
-    "conv2": (0.01, 1.0),
-    "conv3": (0.03, 0.0),
-    "conv4": (0.03, 1.0),
-    "conv5": (0.03, 1.0),
-    "conv6": (0.03, 1.0),
-    "fc6": (0.01, 1.0),
-    "fc7": (0.01, 1.0),
-    "fc8": (0.01, 0.0),
-}
-"""Standard deviation of the weights and bias at full size. [CHM layers-145]
+MIDDLE = {"conv3", "conv4", "conv5", "conv6"}
+"""Layers with a deviation of their own. [CHM layers-145]"""
 
-[K12 §5] has .01 in conv3 to conv5 too, with which the loss is known to stay flat.
-"""
+BIASED = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
+"""Layers whose ReLUs are fed positive inputs from the start. [K12 §5]"""
 
 
 class TwoTowers(nn.Module):
@@ -41,12 +31,21 @@ class TwoTowers(nn.Module):
         super().__init__()
         self.a, self.b, self.meet = half(), half(), meet
 
-    def forward(self, halves: Halves) -> Halves:
-        """Return what the layer computes in tower a and in tower b."""
+    def forward(self, x: Pieces) -> Pieces:
+        """Return what the layer computes in tower a and in tower b, in as many pieces as it is given."""
+        if len(x) == 1:
+            return (self._in_one_piece(x[0]),)
         if not self.meet:
-            return self.a(halves[0]), self.b(halves[1])
-        both = torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1)
-        return self.a(both), self.b(both.to(halves[1].device))
+            return self.a(x[0]), self.b(x[1])
+        both = torch.cat((x[0], x[1].to(x[0].device)), dim=1)
+        return self.a(both), self.b(both.to(x[1].device))
+
+    def _in_one_piece(self, x: Tensor) -> Tensor:
+        weight, bias = (torch.cat((self.a.get_parameter(name), self.b.get_parameter(name))) for name in ("weight", "bias"))
+        if not isinstance(self.a, nn.Conv2d):
+            return F.linear(x, weight, bias)
+        groups = x.shape[1] // self.a.in_channels  # 1 where both read everything
+        return F.conv2d(x, weight, bias, self.a.stride, self.a.padding, groups=groups)
 
 
 class AlexNet(nn.Module):
@@ -55,6 +54,7 @@ class AlexNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.one_piece = False
         k = config.scaled
         self.conv1 = TwoTowers(lambda: nn.Conv2d(3, k(48), 11, stride=4))
         self.conv2 = TwoTowers(lambda: nn.Conv2d(k(48), k(128), 5, padding=2))
@@ -65,21 +65,28 @@ class AlexNet(nn.Module):
             self.conv6 = TwoTowers(lambda: nn.Conv2d(2 * k(128), k(128), 3, padding=1), meet=True)
         self.fc6 = TwoTowers(lambda: nn.Linear(2 * k(128) * config.pooled**2, k(2048)), meet=True)
         self.fc7 = TwoTowers(lambda: nn.Linear(2 * k(2048), k(2048)), meet=True)
-        self.fc8 = nn.Linear(2 * k(2048), config.num_classes)
+        if config.bottleneck is not None:
+            self.bottleneck = TwoTowers(lambda: nn.Linear(2 * k(2048), config.narrow), meet=True)
+        self.fc8 = nn.Linear(2 * config.narrow, config.num_classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, num_classes), on tower a's device."""
-        halves = self._drop_half(self._last_hidden(images))
-        return self.fc8(torch.cat((halves[0], halves[1].to(halves[0].device)), dim=1))  # type: ignore[no-any-return]  # modules
+        x = self._drop_half(self._last_hidden(images))
+        if self.config.bottleneck is not None:
+            x = self.bottleneck(x)
+        return self.fc8(_joined(x))  # type: ignore[no-any-return]  # modules
 
     def features(self, images: Tensor) -> Tensor:
         """Return the last hidden layer (N, 4096 · width) after ReLU, before dropout, on tower a's device. [K12 §6.1]"""
-        a, b = self._last_hidden(images)
-        return torch.cat((a, b.to(a.device)), dim=1)
+        return _joined(self._last_hidden(images))
 
-    def place(self, device_a: torch.device, device_b: torch.device) -> "AlexNet":
-        """Put each tower on its device, the last layer with tower a; return the network."""
+    def place(self, device_a: torch.device, device_b: torch.device, one_piece: bool = False) -> "AlexNet":
+        """Put each tower on its device, the last layer with tower a; return the network.
+
+        On one device the towers are computed one after the other, or with `one_piece` side by side in each operation.
+        """
+        self.one_piece = one_piece
         for layer in self.children():
             if isinstance(layer, TwoTowers):
                 layer.a.to(device_a)
@@ -88,7 +95,7 @@ class AlexNet(nn.Module):
                 layer.to(device_a)
         return self
 
-    def initialise(self, seed: int) -> "AlexNet":
+    def initialise(self, seed: int, initial: Initial = Initial()) -> "AlexNet":  # noqa: B008  # frozen
         """Draw all weights anew from `seed`; return the network.
 
         (ours) In a smaller network a unit has fewer inputs; the deviation grows with the square root of how many fewer, so
@@ -97,49 +104,61 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         inputs, full_inputs = inputs_per_unit(self.config), inputs_per_unit(NetworkConfig())
         for name, layer in self.named_children():
-            std, bias = INITIAL[name]
+            std = initial.middle_std if name in MIDDLE else initial.std
+            bias = initial.bias if name in BIASED else initial.last_bias if name == "fc8" else 0.0
             for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
                 _draw(half, std * sqrt(full_inputs[name] / inputs[name]), bias, generator)
         return self
 
-    def _last_hidden(self, images: Tensor) -> Halves:
+    def _last_hidden(self, images: Tensor) -> Pieces:
         """fc7 after ReLU."""
         x = F.pad(images, (0, 3, 0, 3))  # conv1's last window runs 3 px past the edge: 55 × 55 from 224 [CHM layers-145]
         x = x.contiguous(memory_format=torch.channels_last)
-        halves = x.to(_device(self.conv1.a)), x.to(_device(self.conv1.b))
-        halves = _pool(self._normalise(_relu(self.conv1(halves))))  # (N, 48, 27, 27) a tower
-        halves = _pool(self._normalise(_relu(self.conv2(halves))))  # (N, 128, 13, 13)
-        halves = _relu(self.conv3(halves))  # (N, 192, 13, 13)
-        halves = _relu(self.conv4(halves))  # (N, 192, 13, 13)
-        halves = _pool(_relu(self.conv5(halves)))  # (N, 128, 6, 6)
+        towers = (self.conv1.a,) if self.one_piece else (self.conv1.a, self.conv1.b)
+        pieces = self.conv1(tuple(x.to(_device(tower)) for tower in towers))  # (N, 48, 55, 55) a tower
+        if self.config.relu_after_pool1:
+            pieces = _relu(_pool(self._normalise(pieces)))  # (N, 48, 27, 27)
+        else:
+            pieces = _pool(self._normalise(_relu(pieces)))
+        pieces = self._normalise(_relu(self.conv2(pieces)))  # (N, 128, 27, 27)
+        if self.config.spatial_norm:
+            pieces = tuple(map(spatial_response_norm, pieces))
+        pieces = _pool(pieces)  # (N, 128, 13, 13)
+        pieces = _relu(self.conv3(pieces))  # (N, 192, 13, 13)
+        pieces = _relu(self.conv4(pieces))  # (N, 192, 13, 13)
+        pieces = _pool(_relu(self.conv5(pieces)))  # (N, 128, 6, 6)
         if self.config.sixth_conv:
-            halves = _relu(self.conv6(halves))  # (N, 128, 6, 6)
-        halves = halves[0].flatten(1), halves[1].flatten(1)  # (N, 4608)
-        halves = self._drop_half(_relu(self.fc6(halves)))  # (N, 2048)
-        return _relu(self.fc7(halves))  # (N, 2048)
+            pieces = _relu(self.conv6(pieces))  # (N, 128, 6, 6)
+        pieces = tuple(piece.flatten(1) for piece in pieces)  # (N, 4608)
+        pieces = self._drop_half(_relu(self.fc6(pieces)))  # (N, 2048)
+        return _relu(self.fc7(pieces))  # (N, 2048)
 
-    def _normalise(self, halves: Halves) -> Halves:
+    def _normalise(self, pieces: Pieces) -> Pieces:
         size, alpha, k = self.config.lrn_size, self.config.lrn_alpha, self.config.lrn_k
-        a, b = (local_response_norm(half, size, alpha, k) for half in halves)
-        return a, b
+        towers = 2 // len(pieces)
+        return tuple(local_response_norm(piece, size, alpha, k, towers) for piece in pieces)
 
-    def _drop_half(self, halves: Halves) -> Halves:
+    def _drop_half(self, pieces: Pieces) -> Pieces:
         """Zero outputs at random in training, shrink them all at test. [K12 §4.2]
 
         torch scales up in training instead; the factor undoes that, so that weights keep the paper's size.
         """
         keep = 1 - self.config.dropout
-        a, b = (F.dropout(half, self.config.dropout, self.training) * keep for half in halves)
-        return a, b
+        return tuple(F.dropout(piece, self.config.dropout, self.training) * keep for piece in pieces)
 
 
-def _relu(halves: Halves) -> Halves:
-    return F.relu(halves[0], inplace=True), F.relu(halves[1], inplace=True)
+def _relu(pieces: Pieces) -> Pieces:
+    return tuple(F.relu(piece, inplace=True) for piece in pieces)
 
 
-def _pool(halves: Halves) -> Halves:
+def _pool(pieces: Pieces) -> Pieces:
     """Overlapping: 3 × 3 windows, 2 apart. [K12 §3.4]"""
-    return F.max_pool2d(halves[0], 3, 2), F.max_pool2d(halves[1], 3, 2)
+    return tuple(F.max_pool2d(piece, 3, 2) for piece in pieces)
+
+
+def _joined(pieces: Pieces) -> Tensor:
+    """Both towers' units, on tower a's device."""
+    return torch.cat([piece.to(pieces[0].device) for piece in pieces], dim=1)
 
 
 def _device(layer: nn.Module) -> torch.device:
@@ -159,7 +178,8 @@ def inputs_per_unit(config: NetworkConfig) -> dict[str, float]:
         "conv6": 2 * k(128) * _mean_taps(last, 3, 1),
         "fc6": 2 * k(128) * last**2,
         "fc7": 2 * k(2048),
-        "fc8": 2 * k(2048),
+        "bottleneck": 2 * k(2048),
+        "fc8": 2 * config.narrow,
     }
 
 

@@ -6,6 +6,24 @@ STORED_SIZE = 256
 """[K12 §2] Images are stored at 256 × 256 and cropped to 224 × 224."""
 
 
+class Initial(BaseModel):
+    """How weights and biases are drawn at full size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    std: float = Field(0.01, gt=0)
+    """[K12 §5] Standard deviation of the weights."""
+
+    middle_std: float = Field(0.01, gt=0)
+    """[K12 §5] The same in conv3 to conv6. [CHM layers-145] has .03."""
+
+    bias: float = 1.0
+    """[K12 §5] Of conv2, conv4, conv5, conv6, fc6 and fc7; the other layers start at 0."""
+
+    last_bias: float = 0.0
+    """[K12 §5] Of fc8. [CCN2 layer-params-imagenet-1gpu] has -7; a softmax does not see it, being the same for all classes."""
+
+
 class NetworkConfig(BaseModel):
     """The two-tower AlexNet, at full size unless `width` or `crop` says otherwise."""
 
@@ -30,10 +48,19 @@ class NetworkConfig(BaseModel):
     """[K12 §3.3] n, the neighbouring kernels summed over."""
 
     lrn_alpha: float = Field(1e-4, ge=0)
-    """[K12 §3.3] α, on the sum; the 2012 code divides it by n."""
+    """[K12 §3.3] α, on the sum. [CHM layer-params-145] divides it by n."""
 
     lrn_k: float = Field(2.0, gt=0)
     """[K12 §3.3]"""
+
+    relu_after_pool1: bool = False
+    """[K12 §3.3] conv1 is rectified, normalised, then pooled. [CHM layers-145] normalises, pools, then rectifies."""
+
+    spatial_norm: bool = False
+    """[CHM layers-145] After conv2's normalisation another one, over 5 × 5 neighbours within a map; the paper has none."""
+
+    bottleneck: int | None = Field(None, gt=0)
+    """[CHM layers-146-2011] Units a tower of a linear layer before very many classes: 1024 for 10,184 and for 21,841."""
 
     @model_validator(mode="after")
     def _every_layer_keeps_a_kernel(self) -> "NetworkConfig":
@@ -44,6 +71,11 @@ class NetworkConfig(BaseModel):
     def scaled(self, kernels: int) -> int:
         """How many of a layer's full-size kernels a tower keeps at this width."""
         return round(kernels * self.width)
+
+    @property
+    def narrow(self) -> int:
+        """Units a tower that the last layer reads."""
+        return self.scaled(2048 if self.bottleneck is None else self.bottleneck)
 
     @property
     def map_sides(self) -> tuple[int, int, int, int]:

@@ -3,6 +3,8 @@
 Called by `model.training.loop` and `model.evaluation.predict` with the batches that the loaders yield.
 """
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -13,7 +15,7 @@ Triple = tuple[float, float, float]
 class Colours(BaseModel):
     """RGB statistics over every pixel of a training set, in 0…255. They travel with the weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
 
     mean: Triple
     """[K12 §2] Of each channel; subtracted from every pixel."""
@@ -23,24 +25,28 @@ class Colours(BaseModel):
     """[K12 §4.1] The unit eigenvector of each deviation."""
     num_images: int = Field(gt=0)
     """(ours) How many images were measured."""
+    mean_image: Tensor | None = Field(None, exclude=True)
+    """[CHM convdata_jpeg] The mean image's centre, float32 (crop, crop, 3), where that is subtracted instead of the mean
+    colour. Not part of the JSON: a tensor of the weights file."""
 
 
 def subtract_mean(images: Tensor, colours: Colours) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory, with zero mean. [K12 §2]"""
     num_images, height, width, _ = images.shape
     # Rows of W · 3 values and not pixels of 3: the inner loop is long enough to be fast.
-    row = torch.tensor(colours.mean, dtype=torch.float32, device=images.device).repeat(width)
-    values = images.reshape(num_images, height, width * 3).to(torch.float32).sub_(row)
+    if colours.mean_image is None:
+        rows = torch.tensor(colours.mean, dtype=torch.float32, device=images.device).repeat(width)
+    else:
+        rows = colours.mean_image.to(images.device).view(height, width * 3)
+    values = images.reshape(num_images, height, width * 3).to(torch.float32).sub_(rows)
     return values.view(images.shape).permute(0, 3, 1, 2)
 
 
-def add_colour_noise(images: Tensor, colours: Colours, scale: float) -> Tensor:
-    """Shift each image (N, 3, H, W) along the training set's colour components, drawn from N(0, scale) · eigenvalue. [K12 §4.1]
+def colour_shifts(colours: Colours, draws: Tensor, along: Literal["eigenvalues", "deviations"]) -> Tensor:
+    """Return what is added to the colours of each image, (N, 3), from factors of the three components (N, 3). [K12 §4.1]
 
     The paper multiplies the eigenvalue, not its root, of pixels in 0…1: in 0…255 that is deviation² ÷ 255.
     """
-    components = torch.tensor(colours.components, dtype=torch.float32, device=images.device)  # (3 components, 3 colours)
-    deviations = torch.tensor(colours.deviations, dtype=torch.float32, device=images.device)
-    eigenvalues = deviations.square() / 255
-    draws = torch.randn(len(images), 3, device=images.device) * scale
-    return images + ((draws * eigenvalues) @ components)[:, :, None, None]
+    components = torch.tensor(colours.components, dtype=torch.float32, device=draws.device)  # (3 components, 3 colours)
+    deviations = torch.tensor(colours.deviations, dtype=torch.float32, device=draws.device)
+    return (draws * (deviations.square() / 255 if along == "eigenvalues" else deviations)) @ components

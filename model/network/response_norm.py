@@ -7,18 +7,26 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # One chunk's squares, sums and scales stay in a core's cache: 200,000 floats are 0.8 MB.
 CHUNK_ELEMENTS = 200_000
 
 
-def local_response_norm(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
-    """Return x / (k + alpha · Σ x²)^¾, the sum running over `size` neighbouring channels. [K12 §3.3]
+def local_response_norm(x: Tensor, size: int, alpha: float, k: float, towers: int = 1) -> Tensor:
+    """Return x / (k + alpha · Σ x²)^¾, the sum running over `size` neighbouring channels of the same tower. [K12 §3.3]
 
-    x is (N, C, H, W), fastest in channels-last. `alpha` multiplies the sum as in the paper; torch's `LocalResponseNorm` divides
-    it by `size` first. The exponent is the paper's ¾, fixed: two square roots stand in for a power function.
+    x is (N, C, H, W), fastest in channels-last, its channels those of `towers` towers side by side. `alpha` multiplies the sum
+    as in the paper; torch's `LocalResponseNorm` divides it by `size` first. The exponent is the paper's ¾: two square roots
+    stand in for a power function. bfloat16 is computed in float32.
     """
-    return cast("Tensor", _ResponseNorm.apply(x, size, alpha, k))  # type: ignore[no-untyped-call]  # torch declares no types
+    return cast("Tensor", _ResponseNorm.apply(x, size, alpha, k, towers))  # type: ignore[no-untyped-call]  # torch declares no types
+
+
+def spatial_response_norm(x: Tensor) -> Tensor:
+    """Return x / (1 + 1e-3 / 25 · Σ x²)^¾, the sum over 5 × 5 neighbours in the same map of (N, C, H, W). [CHM layers-145]"""
+    mean_of_25 = F.avg_pool2d(x * x, 5, stride=1, padding=2)  # beyond the edge there are zeros
+    return x * (1 + 1e-3 * mean_of_25).pow(-0.75)
 
 
 class _ResponseNorm(torch.autograd.Function):
@@ -29,36 +37,44 @@ class _ResponseNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, size: int, alpha: float, k: float, towers: int) -> Tensor:
         pixels = _as_pixels(x)  # (N·H·W, C)
-        channel = torch.arange(x.shape[1], device=x.device)
-        band = ((channel[:, None] - channel[None, :]).abs() <= size // 2).to(x.dtype)  # (C, C)
-        offset = torch.full((1,), k, dtype=x.dtype, device=x.device).expand(x.shape[1])
+        exact = torch.promote_types(x.dtype, torch.float32)
+        band = _band(x.shape[1], size, towers).to(x.device, exact)
+        offset = torch.full((1,), k, dtype=exact, device=x.device).expand(x.shape[1])
         denominator, y = torch.empty_like(pixels), torch.empty_like(pixels)
-        for chunk_x, chunk_d, chunk_y in zip(_chunks(pixels), _chunks(denominator), _chunks(y), strict=True):
-            scratch = chunk_x * chunk_x
-            torch.addmm(offset, scratch, band, alpha=alpha, out=chunk_d)
-            torch.rsqrt(chunk_d, out=scratch)  # d^-½
-            torch.sqrt(scratch, out=chunk_y)  # d^-¼
-            chunk_y.mul_(scratch).mul_(chunk_x)
+        for chunk, chunk_d, chunk_y in zip(_chunks(pixels), _chunks(denominator), _chunks(y), strict=True):
+            chunk_x = chunk.to(exact)
+            d = torch.addmm(offset, chunk_x * chunk_x, band, alpha=alpha)
+            chunk_d.copy_(d)
+            root = d.rsqrt_()  # d^-½
+            torch.mul(root.sqrt().mul_(root), chunk_x, out=chunk_y)
         ctx.save_for_backward(x, denominator, band)
         ctx.alpha = alpha
         return _as_image(y, x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
         x, denominator, band = ctx.saved_tensors
         pixels, grad_pixels = _as_pixels(x), _as_pixels(grad_outputs[0])
         dx = torch.empty_like(pixels)
         chunks = (_chunks(pixels), _chunks(grad_pixels), _chunks(denominator), _chunks(dx))
-        for chunk_x, chunk_g, chunk_d, chunk_dx in zip(*chunks, strict=True):
-            scratch = torch.rsqrt(chunk_d)
-            scale = torch.sqrt(scratch).mul_(scratch)  # d^-¾
-            inner = (chunk_g * chunk_x).mul_(scale).div_(chunk_d)
-            torch.mm(inner, band, out=scratch)
-            torch.mul(chunk_g, scale, out=chunk_dx)
-            chunk_dx.addcmul_(scratch, chunk_x, value=-1.5 * ctx.alpha)
-        return _as_image(dx, x), None, None, None
+        for chunk, chunk_grad, chunk_d, chunk_dx in zip(*chunks, strict=True):
+            chunk_x, chunk_g, d = (part.to(band.dtype) for part in (chunk, chunk_grad, chunk_d))
+            root = torch.rsqrt(d)
+            scale = torch.sqrt(root).mul_(root)  # d^-¾
+            inner = (chunk_g * chunk_x).mul_(scale).div_(d)
+            spread = torch.mm(inner, band, out=root)
+            chunk_dx.copy_(scale.mul_(chunk_g).addcmul_(spread, chunk_x, value=-1.5 * ctx.alpha))
+        return _as_image(dx, x), None, None, None, None
+
+
+def _band(channels: int, size: int, towers: int) -> Tensor:
+    """(C, C) True where two channels of a tower are so near that one counts for the other."""
+    channel = torch.arange(channels)
+    tower = channel // (channels // towers)
+    near = (channel[:, None] - channel[None, :]).abs() <= size // 2
+    return near & (tower[:, None] == tower[None, :])
 
 
 def _as_pixels(x: Tensor) -> Tensor:

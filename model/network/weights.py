@@ -12,6 +12,7 @@ from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 
 METADATA_KEY = "alexnet"
+MEAN_IMAGE = "mean_image"
 
 
 class WeightsInfo(BaseModel):
@@ -28,6 +29,8 @@ class WeightsInfo(BaseModel):
 def save_weights(network: AlexNet, info: WeightsInfo, path: Path) -> None:
     """Write the parameters, on whichever devices they are, and what belongs to them."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if info.colours.mean_image is not None:
+        tensors[MEAN_IMAGE] = info.colours.mean_image.cpu()
     save_file(tensors, path, metadata={METADATA_KEY: info.model_dump_json()})
 
 
@@ -53,18 +56,22 @@ def load_weights(path: Path) -> tuple[AlexNet, WeightsInfo]:
     """Build the network of `path` with its parameters; raise as `read_info` does."""
     info = read_info(path)
     network = AlexNet(info.network)
-    network.load_state_dict(load_file(path))
-    return network, info
+    tensors = load_file(path)
+    mean_image = tensors.pop(MEAN_IMAGE, None)
+    network.load_state_dict(tensors)
+    colours = info.colours.model_copy(update={"mean_image": mean_image})
+    return network, info.model_copy(update={"colours": colours})
 
 
 def copy_all_but_last(source: AlexNet, target: AlexNet) -> None:
-    """Give `target` every layer of `source` except fc8, which stays as it was drawn. [K12 §6]
+    """Give `target` every layer of `source` except fc8, which stays as it was drawn, and a bottleneck before it. [K12 §6]
 
     Raises:
         ValueError: the networks differ in more than their classes.
     """
-    same = source.config.model_copy(update={"num_classes": target.config.num_classes, "dropout": target.config.dropout})
+    may_differ = ("num_classes", "dropout", "bottleneck")
+    same = source.config.model_copy(update={name: getattr(target.config, name) for name in may_differ})
     if same != target.config:
         raise ValueError(f"cannot fine-tune {target.config} from {source.config}: they must differ in their classes only")
-    kept = {name: value for name, value in source.state_dict().items() if not name.startswith("fc8.")}
+    kept = {name: value for name, value in source.state_dict().items() if not name.startswith(("fc8.", "bottleneck."))}
     target.load_state_dict(kept, strict=False)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import perf_counter
 
-from model.training.records import EpochRecord
+from model.training.records import Record, Sums
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Prints lines such as ` 45%  epoch 9/20  loss 1.432  1,523 images/s  0:00:12 left`.
+    """Prints lines such as ` 45%  epoch 9/20  loss 1.432  2% waiting for images  1,523 images/s  0:00:12 left`.
 
     Errors are top-1. The leading per cent is of the whole run; the time left assumes that all epochs are run.
     """
@@ -18,35 +18,39 @@ class Progress:
     def __init__(self, num_epochs: int, images_per_epoch: int, say: Callable[[str], None] = print) -> None:
         self.num_epochs, self.images_per_epoch, self.say = num_epochs, images_per_epoch, say
         self.last_line = self.start = perf_counter()
-        self.resumed_at = 0
+        self.resumed_at = 0.0
 
-    def resume(self, epochs_done: int) -> None:
-        """Say where the run goes on."""
-        self.resumed_at = epochs_done
-        if epochs_done:
-            self.say(f"{self._percent(epochs_done)}  resumed after epoch {epochs_done}/{self.num_epochs}")
+    def resume(self, epoch: int, images: int) -> None:
+        """Say where the run goes on: so many images into an epoch (from 0)."""
+        self.resumed_at = epoch + images / self.images_per_epoch
+        if self.resumed_at:
+            place = f"after epoch {epoch}/{self.num_epochs}" + (f" and {images:,} images" if images else "")
+            self.say(f"{self._percent(self.resumed_at)}  resumed {place}")
 
-    def step(self, epoch: int, images_seen: int, loss: float) -> None:
-        """Say how far the epoch (from 0) is, if nothing was said for some seconds."""
-        if perf_counter() - self.last_line < SECONDS_BETWEEN_LINES:
-            return
-        done = epoch + images_seen / self.images_per_epoch
-        self._line(done, f"epoch {epoch + 1}/{self.num_epochs}  loss {loss:.3f}")
+    def due(self) -> bool:
+        """Whether nothing was said for some seconds."""
+        return perf_counter() - self.last_line >= SECONDS_BETWEEN_LINES
 
-    def epoch_done(self, record: EpochRecord) -> None:
+    def step(self, epoch: int, images: int, sums: Sums) -> None:
+        """Say how far the epoch (from 0) is, if it is time."""
+        if self.due() and sums.train.num_images:
+            text = f"epoch {epoch + 1}/{self.num_epochs}  loss {sums.loss / sums.train.num_images:.3f}"
+            self._line(epoch + images / self.images_per_epoch, text, sums)
+
+    def epoch_done(self, record: Record) -> None:
         """Say what the epoch did, unless a line has just been printed and more epochs follow."""
-        if perf_counter() - self.last_line < SECONDS_BETWEEN_LINES and record.epoch < self.num_epochs:
+        if not self.due() and record.epoch < self.num_epochs:
             return
         val = f"  val {record.val.top1_error:.1%}" if record.val else ""
-        waiting = f"  {record.wait_seconds / record.seconds:.0%} waiting for images"
         errors = f"top-1 error: train {record.train.top1_error:.1%}{val}"
-        self._line(record.epoch, f"epoch {record.epoch}/{self.num_epochs}  loss {record.loss:.3f}  {errors}{waiting}")
+        self._line(record.epoch, f"epoch {record.epoch}/{self.num_epochs}  loss {record.loss:.3f}  {errors}", record)
 
-    def _line(self, done: float, text: str) -> None:
+    def _line(self, done: float, text: str, times: Sums | Record) -> None:
         now = perf_counter()
+        waiting = f"{times.wait_seconds / times.seconds:.0%} waiting for images"
         rate = (done - self.resumed_at) * self.images_per_epoch / (now - self.start)
         left = timedelta(seconds=round((self.num_epochs - done) * self.images_per_epoch / rate)) if rate else "?"
-        self.say(f"{self._percent(done)}  {text}  {rate:,.0f} images/s  {left} left")
+        self.say(f"{self._percent(done)}  {text}  {waiting}  {rate:,.0f} images/s  {left} left")
         self.last_line = now
 
     def _percent(self, done: float) -> str:

@@ -7,36 +7,38 @@ from torch import nn
 
 from model.network.alexnet import AlexNet
 from model.training.config import TrainConfig
+from model.training.schedule import Rates, Shares
 
 
-def make_sgd(network: AlexNet, config: TrainConfig, fine_tune: bool) -> torch.optim.SGD:
-    """Return the optimiser, its rate still to be set; when fine-tuning, copied layers learn more slowly."""
-    by_share: dict[float, list[nn.Parameter]] = defaultdict(list)
+def make_sgd(network: AlexNet, config: TrainConfig) -> torch.optim.SGD:
+    """Return the optimiser, its rates still to be set: a group for the weights and one for the biases of each part."""
+    parts: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
-        by_share[_share(name, config) if fine_tune else 1.0].append(parameter)
-    groups = [{"params": parameters, "share": share} for share, parameters in by_share.items()]
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
+        parts[_part(name), name.endswith(".bias")].append(parameter)
+    groups = [
+        {"params": parameters, "part": part, "bias": bias, "weight_decay": config.bias_decay if bias else config.weight_decay}
+        for (part, bias), parameters in parts.items()
+    ]
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
-def set_rate(sgd: torch.optim.SGD, rate: float) -> None:
-    """Change the learning rate as the paper's rule would: the velocity keeps its size.
+def set_rates(sgd: torch.optim.SGD, rates: Rates, shares: Shares) -> None:
+    """Change the learning rates as the paper's rule would: the velocity keeps its size. A part without a rate is frozen.
 
     torch keeps velocity ÷ rate and multiplies by the rate of the day, so that a drop would shrink the past along with the
     present; the buffers are scaled to undo that.
     """
     for group in sgd.param_groups:
-        new = rate * group["share"]
+        rate = (rates.biases if group["bias"] else rates.weights) * shares._asdict()[group["part"]]
         for parameter in group["params"]:
+            parameter.requires_grad_(rate > 0)
             buffer = sgd.state[parameter].get("momentum_buffer")
-            if buffer is not None and new != group["lr"]:
-                buffer.mul_(group["lr"] / new)
-        group["lr"] = new
+            if buffer is not None and rate > 0 and rate != group["lr"]:
+                buffer.mul_(group["lr"] / rate)
+        group["lr"] = rate or group["lr"]
 
 
-def _share(name: str, config: TrainConfig) -> float:
-    """The share of the learning rate for a parameter of a network copied from other weights, all but fc8."""
-    if name.startswith("fc8."):
-        return 1.0
-    return config.copied_conv1_rate if name.startswith("conv1.") else config.copied_rate
+def _part(name: str) -> str:
+    """Which of `Shares` a parameter gets."""
+    layer = name.partition(".")[0]
+    return {"conv1": "conv1", "fc8": "last", "bottleneck": "last"}.get(layer, "others")

@@ -40,10 +40,12 @@ def run_worker(work: Callable[[Path], None]) -> None:
 
 def explain(error: Exception, directory: Path) -> str | None:
     """Return one sentence for an error that the user can mend, None for one that is a fault of the program."""
+    notes = getattr(error, "__notes__", [])  # where it happened, and what is left
     if directory.exists() and shutil.disk_usage(directory).free < FULL_BYTES:
-        return f"the disk that holds {directory} is full; free some space and run again: finished steps are kept"
+        full = f"the disk that holds {directory} is full; free some space and run again: finished steps are kept"
+        return "; ".join([full, *notes])
     if isinstance(error, ValueError | OSError | FloatingPointError):
-        return str(error)
+        return "; ".join([str(error), *notes])
     return None
 
 

@@ -20,13 +20,20 @@ BAD = "bad"
 """The folder of what could not be decoded, one file a shard, where that stops a run."""
 CHECKSUMS = "checksums.json"
 COLOURS = "colours.json"
+MEAN_IMAGE = "mean_image.npy"
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS = "checkpoints"
 METRICS = "metrics.parquet"
+EVENTS = "events"
+CURVES = "curves.png"
 PREDICTIONS = "predictions.parquet"
 DUPLICATES = "duplicates.parquet"
 
 Views = Literal[1, 10]
+
+Layout = Literal["towers", "one-piece", "replicas"]
+"""A network's two towers one after the other, on one device or two; both towers in one piece on one device; or a replica on
+each device, which share every batch."""
 
 
 class MembersJob(BaseModel):
@@ -115,13 +122,18 @@ class TrainJob(BaseModel):
     train_shards: Path
     val_shards: Path
     colours: Path
-    """The `colours.json` measured on the training shards."""
+    """The `colours.json` measured on the training shards; the mean image lies beside it."""
     devices: tuple[str, ...] = ("cpu",)
-    """One device for the network, or two: one for each tower."""
+    """One device for the network, two for a tower each, or any number for a replica each."""
+    layout: Layout = "towers"
     num_threads: int = 1
     """CPU threads, for decoding and, where there is no GPU, for the network."""
     initial_weights: Path | None = None
     """Weights to be fine-tuned: all layers but the last are copied."""
+    checkpoint_minutes: float = 10.0
+    """Between two checkpoints; there is one after each epoch too."""
+    record_every: int = 100
+    """Steps a row of `metrics.parquet`."""
 
 
 class PredictTarget(BaseModel):

@@ -1,11 +1,16 @@
 """The colours of a shard set, against all its pixels at once."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from data_shards.colours import Colours, measure_colours
 from data_shards.images import decode_jpeg
+from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
 
@@ -51,4 +56,30 @@ def test_every_image_is_counted_and_every_tar_heard_of(shards: ShardSet) -> None
 
 
 def test_the_number_of_threads_does_not_change_a_bit(shards: ShardSet) -> None:
-    assert measured(shards, num_threads=1) == measured(shards, num_threads=3)
+    one, three = measured(shards, num_threads=1), measured(shards, num_threads=3)
+    assert one[:-1] == three[:-1]
+    assert np.array_equal(one.mean_image, three.mean_image)  # type: ignore[arg-type]
+
+
+def test_the_mean_image_is_that_of_each_pixel(shards: ShardSet, pixels: NDArray[np.float64]) -> None:
+    mean_image = measured(shards).mean_image
+    assert mean_image is not None
+    assert mean_image.dtype == np.float32
+    np.testing.assert_allclose(mean_image, pixels.reshape(60, 72, 72, 3).mean(axis=0), rtol=1e-6)
+
+
+def test_images_of_several_sizes_have_no_mean_image_but_all_else(write_set: Any, tmp_path: Path) -> None:
+    configs = [ShardConfig(storage=f"square{side}", samples_per_shard=16) for side in (64, 72)]
+    small, large = (write_set(tmp_path / config.storage, config=config) for config in configs)
+    shards = ShardSet.open(small)
+    (small / "train-00001.tar").write_bytes((large / "train-00001.tar").read_bytes())
+    (small / "train-00001.idx").write_bytes((large / "train-00001.idx").read_bytes())
+    rows = pd.concat([shards.samples[shards.samples["shard"] != "train-00001.tar"], _rows(large, "train-00001.tar")])
+    mixed = measured(ShardSet(small, rows, shards.classes))
+    assert mixed.mean_image is None
+    assert mixed.num_images == 60
+
+
+def _rows(directory: Path, shard: str) -> pd.DataFrame:
+    samples = ShardSet.open(directory).samples
+    return samples[samples["shard"] == shard]

@@ -9,13 +9,14 @@ from data_shards.datasets.source import Source
 from data_shards.images import parse_storage
 from data_shards.planning import ShardConfig
 from flows.presets import PRESETS, Preset, load_preset
-from model.network.config import NetworkConfig
+from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
+from model.training.recipes import CODE2012
 
 SOURCES = re.compile(r"\[(K12|CHM|CCN2|LB|INF)[^\]]*\]|\(ours\)|Plays |Its number of classes")
 
 
-@pytest.mark.parametrize("config", [ShardConfig, Source, NetworkConfig, TrainConfig])
+@pytest.mark.parametrize("config", [ShardConfig, Source, Initial, NetworkConfig, TrainConfig])
 def test_every_field_of_a_configuration_names_its_source(config):
     for name, field in config.model_fields.items():
         assert field.description, f"{config.__name__}.{name} has no docstring"
@@ -39,6 +40,14 @@ def test_changes_reach_their_part_and_none_changes_nothing():
     changed = load_preset("demo", None, training={"epochs": 3, "seed": None})
     assert changed.training == PRESETS["demo"].training.model_copy(update={"epochs": 3})
     assert load_preset("demo", None, training={"epochs": None}) == PRESETS["demo"]
+
+
+def test_a_recipe_takes_the_place_of_the_trainings_and_leaves_sizes_alone():
+    preset = load_preset("tiny", None, "code2012", training={"epochs": 12})
+    assert preset.training == TrainConfig(**CODE2012.training).model_copy(update={"epochs": 12})
+    assert preset.fine_tuning == TrainConfig(**{**CODE2012.training, **CODE2012.fine_tuning})
+    assert preset.network == PRESETS["tiny"].network.model_copy(update=CODE2012.network)
+    assert preset.shards == PRESETS["tiny"].shards
 
 
 def test_another_configuration_has_another_digest():

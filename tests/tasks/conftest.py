@@ -1,12 +1,16 @@
 """What the operating system says of the processes that a test started."""
 
 import os
+import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.testing.utilities import prefect_test_harness
 
+NAMESPACE = ["unshare", "--mount", "--map-root-user"]
 Processes = Callable[[Path], dict[int, str]]
 
 
@@ -43,3 +47,23 @@ def wait_for() -> Callable[[Callable[[], bool], str], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def in_small_disk(tmp_path: Path) -> list[str]:
+    """Return the beginning of a command that runs in `tmp_path / "disk"`, on a disk of its own that nobody else sees."""
+    (tmp_path / "disk").mkdir()
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && cp "$0"/../job.json "$0"/../plan.arrow "$0" && exec "$@"'
+    begin = [*NAMESPACE, "sh", "-c", mount, str(tmp_path / "disk")]
+    for name in ("job.json", "plan.arrow"):
+        (tmp_path / name).touch()
+    if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
+    return begin
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Start a server of Prefect's own for tests, with a database that is gone afterwards."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -68,7 +68,7 @@ def test_other_content_has_another_digest(tmp_path: Path, files: dict[str, str])
     assert made(tmp_path / "a").digest != made(tmp_path / "b", files).digest
 
 
-@pytest.mark.parametrize("name", ["job.json", "counts.json", "metrics.parquet"])
+@pytest.mark.parametrize("name", ["job.json", "counts.json", "metrics.parquet", "curves.png", "events/of.today"])
 def test_files_that_tell_how_it_was_made_do_not_change_the_digest(tmp_path: Path, name: str) -> None:
     plain = made(tmp_path / "a", {"numbers.txt": "1"})
     told = made(tmp_path / "b", {"numbers.txt": "1", name: "yesterday"})

@@ -31,9 +31,40 @@ def test_auto_is_a_gpu_where_there_is_one():
         ("gpu", "unknown device 'gpu'; expected auto, cpu, cuda"),
         ("cpu:1", "unknown device 'cpu:1'"),
         ("cuda:99", "no device 'cuda:99': this machine has .* GPUs that torch can use"),
-        ("cpu,cpu,cpu", "3 devices .*; the network has two towers: give one device or two"),
+        ("cpu,none", "unknown device 'none'"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(device, message):
     with pytest.raises(ValueError, match=message):
         choose_compute(device, None)
+
+
+@pytest.mark.parametrize(
+    ("device", "layout", "expected"),
+    [
+        ("cpu", None, "towers"),
+        ("cpu,cpu", None, "towers"),
+        ("cpu,cpu,cpu", None, "replicas"),
+        ("cpu", "one-piece", "one-piece"),
+        ("cpu,cpu", "replicas", "replicas"),
+    ],
+)
+def test_devices_have_a_usual_layout_and_may_have_others(device, layout, expected):
+    compute = choose_compute(device, 1, layout)
+    assert compute.layout == expected
+    assert compute.gpus == []
+    if expected == "replicas":
+        assert compute.at_once == 1
+        assert compute.num_threads == max(1, processors() // len(compute.devices))
+
+
+@pytest.mark.parametrize(
+    ("device", "layout", "message"),
+    [
+        ("cpu,cpu,cpu", "towers", "3 devices .*; the network has two towers: give one or two, or replicas"),
+        ("cpu,cpu", "one-piece", "2 devices .*; in one piece a network lies on one: give one, or another layout"),
+    ],
+)
+def test_a_layout_that_does_not_fit_the_devices_is_refused(device, layout, message):
+    with pytest.raises(ValueError, match=message):
+        choose_compute(device, None, layout)

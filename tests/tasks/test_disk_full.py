@@ -1,33 +1,15 @@
 """A disk that fills up while shards are written to it: a real one, of two megabytes."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from data_shards.datasets.source import Source
 from data_shards.planning import ShardConfig, plan_shards
 from tasks.artifacts import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 from tasks.workers.jobs import ShardJob
-
-NAMESPACE = ["unshare", "--mount", "--map-root-user"]
-
-
-@pytest.fixture
-def in_small_disk(tmp_path: Path) -> list[str]:
-    """Return the beginning of a command that runs in `tmp_path / "disk"`, on a disk of its own that nobody else sees."""
-    (tmp_path / "disk").mkdir()
-    mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && cp "$0"/../job.json "$0"/../plan.arrow "$0" && exec "$@"'
-    begin = [*NAMESPACE, "sh", "-c", mount, str(tmp_path / "disk")]
-    for name in ("job.json", "plan.arrow"):
-        (tmp_path / name).touch()
-    if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
-    return begin
 
 
 def job(tmp_path: Path, train_per_class: int) -> None:

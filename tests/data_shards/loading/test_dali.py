@@ -92,6 +92,52 @@ def test_a_training_epoch_gives_every_image_once_as_a_crop_of_itself(
     assert labels.tolist() == shards.class_indices[[place.image for place in places]].tolist()
 
 
+@pytest.mark.parametrize(("start", "batch_size"), [(1, 20), (20, 20), (41, 7), (59, 20), (60, 20)])
+def test_an_epoch_taken_up_anywhere_goes_on_as_it_would_have(shards: ShardSet, start: int, batch_size: int) -> None:
+    images, labels = epoch_of(shards, 1, 2)
+    batches = list(loader(shards, batch_size).training_epoch(1, 2, start))
+    assert torch.equal(torch.cat([images[:0], *(images for images, _ in batches)]), images[start:])
+    assert torch.equal(torch.cat([labels[:0], *(labels for _, labels in batches)]), labels[start:])
+
+
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, 20), (2, 7), (3, 29), (4, 59)])
+def test_replicas_share_each_batch_and_together_see_what_one_does(shards: ShardSet, num_ranks: int, batch_size: int) -> None:
+    whole, labels = epoch_of(shards, 1, 2)
+    loaders = [Loader(shards, CROP, batch_size, torch.device("cpu"), 1, 1, rank, num_ranks) for rank in range(num_ranks)]
+    for one in loaders:
+        for span, (images, own) in zip(one.spans(4), one.training_epoch(1, 2, 4), strict=True):
+            assert torch.equal(images, whole[span.start : span.stop])
+            assert torch.equal(own, labels[span.start : span.stop])
+    views = [[images for images, _ in one.views(1)] for one in loaders]
+    assert torch.equal(
+        torch.cat([images for part in views for images in part]), torch.cat([v for v, _ in loader(shards).views(1)])
+    )
+
+
+def test_a_batch_smaller_than_the_replicas_is_refused(shards: ShardSet) -> None:
+    with pytest.raises(ValueError, match="a batch of 3 cannot be shared by 4 replicas; enlarge the batch"):
+        Loader(shards, CROP, 3, torch.device("cpu"), 1, rank=0, num_ranks=4)
+
+
+def test_neighbours_share_a_crop_where_they_are_told_to(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
+    ((images, _),) = Loader(shards, CROP, 60, torch.device("cpu"), 1, images_per_draw=32).training_epoch(0, 0)
+    places = [(place.x, place.y, place.mirrored) for place in located(images, known, stored)]
+    assert [len(set(places[:32])), len(set(places[32:])), len(set(places))] == [1, 1, 2]
+
+
+def test_an_image_that_was_overwritten_is_told_in_one_sentence(write_set: Any, tmp_path: Path) -> None:
+    shards = ShardSet.open(write_set(tmp_path / "set"))
+    row = shards.samples.iloc[20]
+    with open(tmp_path / "set" / row["shard"], "r+b") as tar:
+        tar.seek(row["offset"])
+        tar.write(bytes(row["size"]))
+    message = (
+        r"^cannot read the images of .*/set \(nvImageCodec failure.*\); they were changed since .*: delete it to shard again$"
+    )
+    with pytest.raises(OSError, match=message):
+        list(loader(shards).training_epoch(0, 0))
+
+
 def test_a_batch_is_bytes_of_colour_and_whole_labels(shards: ShardSet) -> None:
     images, labels = next(loader(shards).training_epoch(0, 0))
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (20, CROP, CROP, 3))

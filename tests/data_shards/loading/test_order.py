@@ -8,7 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_shards.loading.order import MAX_PIECES, Piece, draw_crops, stored_order, write_epoch_order
+from data_shards.loading.order import (
+    MAX_PIECES,
+    Draws,
+    Lines,
+    Piece,
+    batch_spans,
+    draw_crops,
+    epoch_order,
+    stored_order,
+    take,
+    write_pieces,
+)
 from data_shards.shard_set import ShardSet
 
 
@@ -20,12 +31,16 @@ def keys(pieces: list[Piece]) -> list[str]:
 
 def order(shards: ShardSet, directory: Path, seed: int = 0, epoch: int = 0) -> list[str]:
     directory.mkdir(exist_ok=True)
-    return keys(write_epoch_order(shards, seed, epoch, directory))
+    return keys(write_pieces(epoch_order(shards, seed, epoch), directory))
+
+
+def lines_of(order: list[Lines]) -> list[str]:
+    return [line for piece in order for line in piece.lines]
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 89])
 def test_an_epoch_holds_every_sample_once_and_each_in_its_own_tar(shards: ShardSet, tmp_path: Path, epoch: int) -> None:
-    pieces = write_epoch_order(shards, 0, epoch, tmp_path)
+    pieces = write_pieces(epoch_order(shards, 0, epoch), tmp_path)
     tar_of = dict(zip(shards.samples["key"], shards.samples["shard"], strict=True))
     assert Counter(keys(pieces)) == Counter(list(shards.samples["key"]))
     for piece in pieces:
@@ -33,16 +48,15 @@ def test_an_epoch_holds_every_sample_once_and_each_in_its_own_tar(shards: ShardS
 
 
 def test_every_piece_says_how_many_samples_it_holds(shards: ShardSet, tmp_path: Path) -> None:
-    for piece in write_epoch_order(shards, 0, 0, tmp_path):
+    for piece in write_pieces(epoch_order(shards, 0, 0), tmp_path):
         heading, *lines = piece.index_file.read_text("ascii").splitlines()
         assert heading == f"v1.2 {len(lines)}"
         assert 5 <= len(lines) <= 6
 
 
 def test_pieces_hold_the_lines_of_the_index_as_they_are(shards: ShardSet, tmp_path: Path) -> None:
-    written = [
-        line for piece in write_epoch_order(shards, 0, 0, tmp_path) for line in piece.index_file.read_text().splitlines()[1:]
-    ]
+    pieces = write_pieces(epoch_order(shards, 0, 0), tmp_path)
+    written = [line for piece in pieces for line in piece.index_file.read_text().splitlines()[1:]]
     assert sorted(written) == sorted(line for lines in shards.index_lines for line in lines)
 
 
@@ -72,13 +86,13 @@ def test_a_set_of_any_size_is_read_in_no_more_than_the_allowed_pieces(tmp_path: 
         (tmp_path / tar).with_suffix(".idx").write_text(f"v1.2 {per_tar}\n{lines}\n")
     shards = ShardSet(tmp_path, pd.DataFrame({"shard": np.repeat(tars, per_tar)}), pd.DataFrame())
     (tmp_path / "epoch").mkdir()
-    pieces = write_epoch_order(shards, 0, 0, tmp_path / "epoch")
+    pieces = write_pieces(epoch_order(shards, 0, 0), tmp_path / "epoch")
     assert 0.99 * MAX_PIECES < len(pieces) <= MAX_PIECES
     assert len(set(keys(pieces))) == len(keys(pieces)) == 3 * per_tar
 
 
 def test_the_stored_order_is_that_of_the_list(shards: ShardSet) -> None:
-    assert keys(stored_order(shards)) == list(shards.samples["key"])
+    assert [line.split()[3].removesuffix(".jpg") for line in lines_of(stored_order(shards))] == list(shards.samples["key"])
 
 
 @pytest.mark.parametrize("play", [0, 1, 16, 29, 32])
@@ -103,3 +117,59 @@ def test_crops_follow_from_seed_and_epoch() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, draw_crops(100, 32, 0, 0), strict=True))
     for seed, epoch in ((0, 1), (1, 0)):
         assert not any(np.array_equal(a, b) for a, b in zip(first, draw_crops(100, 32, seed, epoch), strict=True))
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 5, 17, 59, 60])
+def test_an_epoch_can_be_taken_up_at_any_sample(shards: ShardSet, start: int) -> None:
+    whole = epoch_order(shards, 2, 3)
+    assert lines_of(take(whole, [range(start, 60)])) == lines_of(whole)[start:]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 7])
+@pytest.mark.parametrize(("batch_size", "start"), [(7, 0), (7, 33), (16, 0), (16, 59), (60, 0), (100, 2)])
+def test_replicas_share_every_batch_and_together_have_the_order_of_one(
+    shards: ShardSet, num_ranks: int, batch_size: int, start: int
+) -> None:
+    whole = epoch_order(shards, 2, 3)
+    spans = [batch_spans(60, batch_size, start, rank, num_ranks) for rank in range(num_ranks)]
+    parts = [iter(lines_of(take(whole, of_rank))) for of_rank in spans]
+    together = [next(parts[rank]) for batch in zip(*spans, strict=True) for rank, span in enumerate(batch) for _ in span]
+    assert together == lines_of(whole)[start:]
+    assert all(next(part, None) is None for part in parts)
+    for batch in zip(*spans, strict=True):
+        sizes = [len(span) for span in batch]
+        assert sum(sizes) <= batch_size
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_samples_of_one_tar_that_follow_each_other_stay_one_piece(shards: ShardSet) -> None:
+    whole = epoch_order(shards, 0, 0)
+    assert take(whole, batch_spans(60, 7)) == whole
+
+
+def test_more_pieces_than_can_be_mapped_are_refused(tmp_path: Path) -> None:
+    pieces = [Lines(tmp_path / "a.tar", ["line"])] * 60_001
+    with pytest.raises(
+        ValueError, match="60,001 pieces to read in an epoch, at most 60,000 can be mapped; take larger batches"
+    ):
+        write_pieces(pieces, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("num_images", [31, 32, 100])
+def test_neighbours_share_their_draw_where_the_2012_code_had_them_do_so(num_images: int) -> None:
+    single, shared = draw_crops(num_images, 32, 0, 0), draw_crops(num_images, 32, 0, 0, images_per_draw=32)
+    rows = [(*corner, mirror) for corner, mirror in zip(shared.corner.tolist(), shared.mirror.tolist(), strict=True)]
+    assert len(rows) == num_images
+    groups = [rows[at : at + 32] for at in range(0, num_images, 32)]
+    assert all(len(set(group)) == 1 for group in groups)
+    assert len({group[0] for group in groups}) == len(groups)
+    assert len({tuple(corner) for corner in single.corner.tolist()}) > 25
+
+
+def test_draws_follow_the_places_of_the_epoch() -> None:
+    draws = draw_crops(60, 32, 0, 0)
+    part = draws.at([range(3, 5), range(40, 41)])
+    assert isinstance(part, Draws)
+    assert part.corner.tolist() == draws.corner[[3, 4, 40]].tolist()
+    assert part.mirror.tolist() == draws.mirror[[3, 4, 40]].tolist()

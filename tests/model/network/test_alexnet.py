@@ -3,11 +3,11 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
-from torch.nn import functional as F
 
-from model.network.alexnet import INITIAL, AlexNet, TwoTowers, inputs_per_unit
+from model.network.alexnet import AlexNet, TwoTowers, inputs_per_unit
 from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+from model.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
 SMALL = NetworkConfig(num_classes=7, crop=64, width=1 / 8, dropout=0.5)
@@ -58,51 +58,14 @@ def test_pooled_maps_have_the_papers_sizes():
     assert tuple(seen["fc6"][0].shape) == (1, 128 * 6 * 6)
 
 
-def in_one_piece(network, images):
-    """The same function as grouped convolutions over both towers' channels, with torch's own response normalisation."""
-    config = network.config
-
-    def weight(name):
-        layer = network.get_submodule(name)
-        return torch.cat((layer.a.weight, layer.b.weight)), torch.cat((layer.a.bias, layer.b.bias))
-
-    def normalise(x):
-        halves = x.chunk(2, dim=1)
-        size = config.lrn_size
-        norm = nn.LocalResponseNorm(size, alpha=config.lrn_alpha * size, beta=0.75, k=config.lrn_k)
-        return torch.cat([norm(half) for half in halves], dim=1)
-
-    x = F.pad(images, (0, 3, 0, 3))
-    x = F.max_pool2d(normalise(F.relu(F.conv2d(x, *weight("conv1"), stride=4))), 3, 2)
-    x = F.max_pool2d(normalise(F.relu(F.conv2d(x, *weight("conv2"), padding=2, groups=2))), 3, 2)
-    x = F.relu(F.conv2d(x, *weight("conv3"), padding=1))
-    x = F.relu(F.conv2d(x, *weight("conv4"), padding=1, groups=2))
-    x = F.max_pool2d(F.relu(F.conv2d(x, *weight("conv5"), padding=1, groups=2)), 3, 2)
-    if config.sixth_conv:
-        x = F.relu(F.conv2d(x, *weight("conv6"), padding=1))
-    keep = 1 - config.dropout
-    x = F.relu(F.linear(x.flatten(1), *weight("fc6"))) * keep
-    x = F.relu(F.linear(x, *weight("fc7"))) * keep
-    return network.fc8(x)
-
-
 @pytest.mark.parametrize("sixth_conv", [False, True])
 @pytest.mark.parametrize(("crop", "width"), [(64, 1 / 8), (96, 1 / 4), (115, 1 / 24)])
 def test_two_towers_compute_what_one_piece_does(crop, width, sixth_conv):
     config = NetworkConfig(num_classes=7, crop=crop, width=width, sixth_conv=sixth_conv)
-    network = AlexNet(config).initialise(3).place(CPU, CPU).eval()
+    network = AlexNet(config).initialise(3).eval()
     images = torch.randn(5, 3, crop, crop) * 60
-    torch.testing.assert_close(network(images), in_one_piece(network, images), rtol=1e-4, atol=1e-4)
-
-
-def test_gradients_of_two_towers_are_those_of_one_piece():
-    network = AlexNet(SMALL).double().initialise(3).eval()
-    images = torch.randn(4, 3, 64, 64, dtype=torch.float64) * 60
-    labels = torch.tensor([0, 3, 6, 1])
-    found = torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
-    expected = torch.autograd.grad(F.cross_entropy(in_one_piece(network, images), labels), list(network.parameters()))
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+    towers, one_piece = (network.place(CPU, CPU, together)(images) for together in (False, True))
+    torch.testing.assert_close(towers, one_piece, rtol=1e-4, atol=1e-4)
 
 
 def test_towers_a_and_b_meet_only_where_the_paper_says():
@@ -129,11 +92,33 @@ def test_the_sixth_convolution_adds_its_own_parameters_and_no_others():
     }
 
 
-@pytest.mark.parametrize("name", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"])
-def test_initial_weights_have_the_sources_deviation_and_bias(name):
-    network = AlexNet(NetworkConfig()).initialise(0)
-    layer = network.get_submodule(name)
-    std, bias = INITIAL[name]
+@pytest.fixture(scope="module")
+def drawn():
+    """At full size, with the sixth convolution, by each recipe."""
+    config = NetworkConfig(sixth_conv=True)
+    return {name: AlexNet(config).initialise(0, TrainConfig(**RECIPES[name].training).initial) for name in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "middle", "last_bias"), [("paper", 0.01, 0.0), ("code2012", 0.03, 0.0), ("dexp", 0.03, -7.0)]
+)
+@pytest.mark.parametrize(
+    ("name", "is_middle", "bias"),
+    [
+        ("conv1", False, 0.0),
+        ("conv2", False, 1.0),
+        ("conv3", True, 0.0),
+        ("conv4", True, 1.0),
+        ("conv5", True, 1.0),
+        ("conv6", True, 1.0),
+        ("fc6", False, 1.0),
+        ("fc7", False, 1.0),
+        ("fc8", False, None),
+    ],
+)
+def test_initial_weights_have_the_sources_deviation_and_bias(drawn, recipe, middle, last_bias, name, is_middle, bias):
+    layer = drawn[recipe].get_submodule(name)
+    std, bias = middle if is_middle else 0.01, last_bias if bias is None else bias
     for half in (layer.a, layer.b) if isinstance(layer, TwoTowers) else (layer,):
         assert half.weight.std().item() == pytest.approx(std, rel=0.02)
         assert (half.bias == bias).all()
@@ -158,10 +143,28 @@ def test_the_same_seed_draws_the_same_network_and_another_draws_another():
     assert not torch.equal(first["conv1.a.weight"], first["conv1.b.weight"])
 
 
+@pytest.mark.parametrize("num_classes", [10_184, 21_841])
+def test_very_many_classes_are_read_off_a_bottleneck_of_1024_a_tower(num_classes):
+    with torch.device("meta"):
+        network = AlexNet(NetworkConfig(num_classes=num_classes, sixth_conv=True, bottleneck=1024))
+    assert tuple(network.bottleneck.a.weight.shape) == tuple(network.bottleneck.b.weight.shape) == (1024, 4096)
+    assert tuple(network.fc8.weight.shape) == (num_classes, 2048)
+
+
+def test_a_bottleneck_is_linear():
+    network = AlexNet(NetworkConfig(num_classes=30, crop=64, width=1 / 8, bottleneck=64)).initialise(0).eval()
+    images = torch.randn(3, 3, 64, 64) * 60
+    hidden = network.features(images) * 0.5
+    layer = network.bottleneck
+    narrow = torch.cat((layer.a(hidden), layer.b(hidden)), dim=1)
+    assert (narrow < 0).any()
+    torch.testing.assert_close(network(images), network.fc8(narrow))
+
+
 def test_dropout_zeroes_half_in_training_and_halves_in_testing():
     network = AlexNet(SMALL)
     ones = (torch.ones(1000, 64), torch.ones(1000, 64))
-    trained = network.train()._drop_half(ones)[0]
+    trained = network.train()._drop_half(ones)[1]
     assert set(trained.unique().tolist()) == {0.0, 1.0}
     assert trained.mean().item() == pytest.approx(0.5, abs=0.01)
     assert (network.eval()._drop_half(ones)[0] == 0.5).all()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.network.inputs import Colours, add_colour_noise, subtract_mean
+from model.network.inputs import Colours, colour_shifts, subtract_mean
 
 COLOURS = Colours(
     mean=(100.0, 110.0, 120.0), deviations=(10.0, 20.0, 100.0), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=3
@@ -20,16 +20,18 @@ def test_each_channel_loses_its_own_mean_and_moves_to_the_front():
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_noise_shifts_a_whole_image_along_the_components_by_the_eigenvalue():
-    torch.manual_seed(0)
-    images = torch.zeros(20_000, 3, 1, 2)
-    shifted = add_colour_noise(images, COLOURS, scale=0.1)
-    assert torch.equal(shifted[..., 0], shifted[..., 1])
-    deviations = shifted[:, :, 0, 0].std(dim=0)
-    for found, deviation in zip(deviations.tolist(), COLOURS.deviations, strict=True):
-        assert found == pytest.approx(0.1 * deviation**2 / 255, rel=0.03)
+def test_a_mean_image_is_subtracted_pixel_by_pixel():
+    image = torch.rand(4, 5, 3) * 255
+    images = torch.randint(256, (2, 4, 5, 3), dtype=torch.uint8)
+    found = subtract_mean(images, COLOURS.model_copy(update={"mean_image": image}))
+    torch.testing.assert_close(found, (images - image).permute(0, 3, 1, 2))
 
 
-def test_images_of_a_batch_are_shifted_differently():
-    shifted = add_colour_noise(torch.zeros(2, 3, 1, 1), COLOURS, scale=0.1)
-    assert not torch.equal(shifted[0], shifted[1])
+@pytest.mark.parametrize(
+    ("along", "scales"), [("eigenvalues", (100 / 255, 400 / 255, 10_000 / 255)), ("deviations", (10, 20, 100))]
+)
+def test_a_factor_shifts_along_its_component_by_the_eigenvalue_or_by_its_root(along, scales):
+    turned = COLOURS.model_copy(update={"components": ((0.6, 0.8, 0), (-0.8, 0.6, 0), (0, 0, 1))})
+    shifts = colour_shifts(turned, torch.eye(3) * 0.1, along)
+    expected = torch.tensor(turned.components) * 0.1 * torch.tensor(scales)[:, None]
+    torch.testing.assert_close(shifts, expected)

@@ -29,6 +29,28 @@ def test_output_and_gradient_are_those_of_the_formula(channels, side, layout):
     torch.testing.assert_close(found_gradient, torch.autograd.grad(expected, x, upstream)[0], rtol=1e-10, atol=1e-12)
 
 
+def test_towers_side_by_side_do_not_see_each_other():
+    torch.manual_seed(0)
+    x = (torch.randn(2, 12, 5, 5, dtype=torch.float64) * 30).requires_grad_()
+    upstream = torch.randn_like(x)
+    found = local_response_norm(x, 5, 1e-4, 2.0, towers=2)
+    expected = torch.cat([by_formula(half, 5, 1e-4, 2.0) for half in x.chunk(2, dim=1)], dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(y, x, upstream)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_bfloat16_is_that_of_float32_but_for_rounding():
+    torch.manual_seed(0)
+    x = (torch.randn(2, 12, 5, 5) * 30).bfloat16().requires_grad_()
+    upstream = torch.randn_like(x)
+    found, expected = local_response_norm(x, 5, 1e-4, 2.0), by_formula(x.float(), 5, 1e-4, 2.0)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected.bfloat16())
+    gradients = [torch.autograd.grad(y, x, upstream.to(y.dtype))[0].float() for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=2e-2, atol=2e-3)
+
+
 def test_chunks_do_not_show_in_the_result(monkeypatch):
     x = torch.randn(4, 6, 9, 9)
     whole = local_response_norm(x, 5, 1e-4, 2.0)

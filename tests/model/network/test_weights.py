@@ -70,6 +70,23 @@ def test_fine_tuning_copies_every_layer_but_the_last():
         assert name.startswith("fc8.") or torch.equal(value, source.state_dict()[name]), name
 
 
+def test_fine_tuning_drops_a_bottleneck():
+    source = AlexNet(CONFIG.model_copy(update={"num_classes": 9, "bottleneck": 64})).initialise(1)
+    target = AlexNet(CONFIG).initialise(2)
+    fresh = target.fc8.weight.clone()
+    copy_all_but_last(source, target)
+    assert torch.equal(target.fc8.weight, fresh)
+    assert torch.equal(target.fc7.b.weight, source.fc7.b.weight)
+
+
+def test_a_mean_image_travels_with_the_weights(tmp_path):
+    image = torch.rand(64, 64, 3) * 255
+    info = INFO.model_copy(update={"colours": COLOURS.model_copy(update={"mean_image": image})})
+    save_weights(AlexNet(CONFIG).initialise(5), info, tmp_path / "w.safetensors")
+    _, loaded = load_weights(tmp_path / "w.safetensors")
+    assert torch.equal(loaded.colours.mean_image, image)
+
+
 @pytest.mark.parametrize("change", [{"sixth_conv": True}, {"width": 1 / 4}, {"crop": 96}])
 def test_fine_tuning_from_another_topology_is_refused(change):
     source = AlexNet(CONFIG.model_copy(update=change))

@@ -5,11 +5,11 @@ import re
 from model.evaluation.error_rates import ErrorCounts
 from model.training import progress as module
 from model.training.progress import Progress
-from model.training.records import EpochRecord
+from model.training.records import Record, Sums
 
 
 def record(epoch):
-    return EpochRecord(epoch, 0.01, 1.5, ErrorCounts(100, 40, 10), ErrorCounts(50, 15, 5), 2.0, 0.5)
+    return Record(9, epoch, 0.01, 0.02, 1.5, ErrorCounts(100, 40, 10), ErrorCounts(50, 15, 5), 2.0, 0.5, 0.1)
 
 
 def test_the_last_epoch_is_always_said_in_full():
@@ -23,18 +23,22 @@ def test_the_last_epoch_is_always_said_in_full():
     )
 
 
-def test_lines_keep_their_distance(monkeypatch):
+def test_lines_keep_their_distance_and_always_say_the_share_of_waiting(monkeypatch):
     lines = []
     progress = Progress(10, 100, lines.append)
+    sums = Sums(steps=1, loss=200.0, train=ErrorCounts(100, 40, 10), seconds=4.0, wait_seconds=1.0)
     for epoch in range(1, 10):
         progress.epoch_done(record(epoch))
+        progress.step(4, 50, sums)
     assert lines == []
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
-    progress.step(4, 50, 2.0)
-    assert lines[0].startswith(" 45%  epoch 5/10  loss 2.000")
+    progress.step(4, 50, sums)
+    assert re.match(r" 45%  epoch 5/10  loss 2\.000  25% waiting for images  [\d,]+ images/s  \d:\d\d:\d\d left", lines[0])
 
 
 def test_a_resumed_run_says_where_it_goes_on():
     lines = []
-    Progress(4, 100, lines.append).resume(1)
-    assert lines == [" 25%  resumed after epoch 1/4"]
+    Progress(4, 100, lines.append).resume(1, 0)
+    Progress(4, 100, lines.append).resume(0, 50)
+    Progress(4, 100, lines.append).resume(0, 0)
+    assert lines == [" 25%  resumed after epoch 1/4", " 12%  resumed after epoch 0/4 and 50 images"]

@@ -1,78 +1,27 @@
 """The training worker as a process: without Prefect, killed and begun again, and given things that do not fit."""
 
-import os
+import multiprocessing
+import random
+import re
 import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
 
-from data_shards.datasets.synthetic import Synthetic
-from data_shards.listing import write_lists
-from data_shards.planning import ShardConfig, plan_shards
-from data_shards.writing import write_shard
-from model.network.config import NetworkConfig
-from model.network.inputs import Colours
 from model.network.weights import load_weights
-from model.training.config import TrainConfig
 from tasks.artifacts import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 from tasks.workers.jobs import TrainJob
-
-COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
-NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
-TRAINING = TrainConfig(epochs=6, batch_size=16, learning_rate=0.005, schedule="steps", validate_every=2)
+from tasks.workers.train import main
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    root = tmp_path_factory.mktemp("shards")
-    dataset, config = Synthetic(train_per_class=6, val_per_class=2), ShardConfig(storage="square72", samples_per_shard=50)
-    for split in ("train", "val"):
-        work = root / f"{split}.work"
-        (root / split).mkdir()
-        work.mkdir()
-        for plan in plan_shards(dataset, split, config, work):
-            write_shard(dataset, plan, config, root / split, work)
-        write_lists(dataset, root / split, work)
-    (root / "colours.json").write_text(COLOURS.model_dump_json())
-    return root
-
-
-def job_file(folder, shards, **changes):
-    folder.mkdir(exist_ok=True)
-    values = {
-        "network": NETWORK,
-        "training": TRAINING,
-        "train_shards": shards / "train",
-        "val_shards": shards / "val",
-        "colours": shards / "colours.json",
-        **changes,
-    }
-    (folder / "job.json").write_text(TrainJob(**values).model_dump_json())
-    return folder / "job.json"
-
-
-def worker(job, without_prefect=False):
-    command = ["-m", "tasks.workers.train", str(job)]
-    if without_prefect:
-        code = "import sys, runpy; sys.modules['prefect'] = None; sys.argv[0] = 'x'; "
-        command = ["-c", code + "runpy.run_module('tasks.workers.train', run_name='__main__')", str(job)]
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=dict(os.environ, PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def unbroken(shards, tmp_path_factory):
+def unbroken(job_file, worker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    process = worker(job_file(folder, shards), without_prefect=True)
+    process = worker(job_file(folder), without_prefect=True)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     return folder, said
@@ -81,39 +30,73 @@ def unbroken(shards, tmp_path_factory):
 def test_it_trains_where_prefect_is_not_installed(unbroken):
     folder, said = unbroken
     assert said.strip().splitlines()[-1].startswith("100%  epoch 6/6")
+    assert "waiting for images" in said
     network, info = load_weights(folder / "weights.safetensors")
-    assert network.config == NETWORK
-    assert info.colours == COLOURS
+    job = TrainJob.model_validate_json((folder / "job.json").read_bytes())
+    assert network.config == job.network
+    assert info.colours.model_dump_json() == job.colours.read_text()
     assert len(info.wnids) == 20
-    assert not (folder / "checkpoint.pt").exists()
+    assert not (folder / "checkpoints").exists()
 
 
 def test_its_metrics_count_every_image_of_every_epoch(unbroken):
     metrics = pd.read_parquet(unbroken[0] / "metrics.parquet")
-    assert list(metrics["epoch"]) == [1, 2, 3, 4, 5, 6]
-    assert (metrics["train_num_images"] == 120).all()
+    assert list(metrics["step"]) == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40, 45, 48]
+    assert (metrics.groupby("epoch")["train_num_images"].sum() == 120).all()
+    assert list(metrics["epoch"].unique()) == [1, 2, 3, 4, 5, 6]
     assert list(metrics["val_num_images"].dropna()) == [40, 40, 40]
+    assert (metrics["wait_seconds"] <= metrics["seconds"]).all()
 
 
-def test_killed_and_begun_again_it_ends_with_the_same_bytes(unbroken, shards, tmp_path):
-    job = job_file(tmp_path, shards)
-    process = worker(job)
-    while not (tmp_path / "checkpoint.pt").exists():
-        assert process.poll() is None, process.stdout.read()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert not (tmp_path / "weights.safetensors").exists()
-    again = worker(job)
-    said = again.communicate(timeout=120)[0]
-    assert again.returncode == 0, said
-    assert "resumed after epoch" in said
+def test_it_leaves_event_files_and_a_picture_of_its_curves(unbroken):
+    assert len(list((unbroken[0] / "events").iterdir())) == 1
+    assert (unbroken[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job_file, newest_checkpoint, tmp_path):
+    job = job_file(tmp_path, checkpoint_minutes=0)
+    processes = multiprocessing.get_context("forkserver")  # imports torch and DALI once
+    processes.set_forkserver_preload(["tasks.workers.train"])
+    seed = random.randrange(10**6)
+    moments, killed_after = random.Random(seed), []
+    for _ in range(5):
+        process, before = processes.Process(target=main, args=(job,)), newest_checkpoint(tmp_path)
+        process.start()
+        while newest_checkpoint(tmp_path) == before:  # it has begun to learn
+            assert process.is_alive()
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"it was done before the moments of {seed} were over"
+        killed_after.append(newest_checkpoint(tmp_path))
+    assert killed_after == sorted(set(killed_after))
+    assert any("-000000120" not in name for name in killed_after), f"no moment of {seed} lay within an epoch"
+    last = processes.Process(target=main, args=(job,))
+    last.start()
+    last.join()
     assert (tmp_path / "weights.safetensors").read_bytes() == (unbroken[0] / "weights.safetensors").read_bytes()
 
 
-def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, shards, tmp_path):
+def test_on_sigterm_it_saves_says_so_leaves_and_goes_on(job_file, worker, newest_checkpoint, tmp_path):
+    job = job_file(tmp_path, training={"epochs": 1000})
+    process = worker(job)
+    while not newest_checkpoint(tmp_path):
+        assert process.poll() is None, process.stdout.read()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == -signal.SIGTERM
+    assert re.match(
+        r"asked to stop.*; the training is saved and goes on from here; in epoch \d+ after \d+ images, step \d+, "
+        rf"at learning rate 0.005; the last good checkpoint is {tmp_path}/checkpoints/{newest_checkpoint(tmp_path)}$",
+        said.strip().splitlines()[-1],
+    )
+    assert "Traceback" not in said
+
+
+def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path):
     source = unbroken[0] / "weights.safetensors"
-    training = TRAINING.model_copy(update={"epochs": 1, "learning_rate": 1e-9})
-    process = worker(job_file(tmp_path, shards, training=training, initial_weights=source))
+    training = {"epochs": 1, "learning_rate": 1e-9}
+    process = worker(job_file(tmp_path, training=training, initial_weights=source))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     before, after = load_weights(source)[0].state_dict(), load_weights(tmp_path / "weights.safetensors")[0].state_dict()
@@ -124,18 +107,38 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, shards, tmp_p
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": NETWORK.model_copy(update={"num_classes": 9})}, "a network of 9 classes cannot learn the 20 of"),
-        ({"network": NETWORK.model_copy(update={"crop": 96})}, "crops of 96 px do not fit images of 72 px"),
+        ({"network": {"num_classes": 9}}, "a network of 9 classes cannot learn the 20 of"),
+        ({"network": {"crop": 96}}, "crops of 96 px do not fit images of 72 px"),
         ({"train_shards": "nowhere"}, "nowhere is no shard set"),
         ({"initial_weights": "nothing.safetensors"}, "no weights file nothing.safetensors"),
-        ({"training": TRAINING.model_copy(update={"learning_rate": 1e30})}, "the loss became (nan|inf)"),
+        (
+            {"training": {"learning_rate": 1e30}},
+            r"the loss became (nan|inf) in step \d; lower the learning rate; in epoch 1 after \d+ images, step \d, at learning "
+            r"rate 1e\+30; there is no checkpoint yet$",
+        ),
+        (
+            {"training": {"mean": "image"}},
+            "no .*mean_image.npy: a mean image needs images of one size",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_sentence(changes, message, shards, tmp_path):
-    import re
-
-    process = worker(job_file(tmp_path, shards, **changes))
+def test_what_does_not_fit_is_refused_in_one_sentence(changes, message, job_file, worker, tmp_path):
+    process = worker(job_file(tmp_path, **changes))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
     assert re.match(f"error: .*{message}", said.strip().splitlines()[-1]), said
     assert "Traceback" not in said
+
+
+def test_a_checkpoint_that_does_not_fit_ends_the_training_with_the_place_named(job_file, in_small_disk, tmp_path):
+    job_file(tmp_path, network={"width": 1 / 8}, training={"epochs": 1, "schedule": "plateau"})
+    command = [*in_small_disk, sys.executable, "-m", "tasks.workers.train", str(tmp_path / "disk" / "job.json")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (EXIT_BAD_INPUT, "")
+    path = tmp_path / "disk" / "checkpoints" / "0000-000000120.pt"
+    said = ended.stdout.splitlines()[-1]
+    assert said.startswith(f"error: cannot write the checkpoint {path} ("), said
+    assert said.endswith(
+        "No space left on device); free some space, if that is it, and run again; "
+        "in epoch 1 after 120 images, step 8, at learning rate 0.005; there is no checkpoint yet"
+    ), said

@@ -1,0 +1,96 @@
+"""One network in three layouts: the same weights file for all, the same step, and replicas that stop and go on together."""
+
+import os
+import re
+import signal
+
+import pytest
+import torch
+
+from model.network.weights import load_weights
+from tasks.workers.guard import EXIT_BAD_INPUT
+
+CPU = torch.device("cpu")
+ONE_STEP = {"network": {"dropout": 0.0}, "training": {"epochs": 1, "batch_size": 120}}
+UNEVEN = {"batch_size": 17}
+"""Two replicas have 8 and 9 images of each batch, and of the last batch of 120 none and one."""
+TWO = {"layout": "replicas", "devices": ["cpu", "cpu"]}
+LAYOUTS = {
+    "towers": {"layout": "towers", "devices": ["cpu", "cpu"]},
+    "one piece": {"layout": "one-piece", "devices": ["cpu"]},
+    "replicas": TWO,
+}
+
+
+def finish(process):
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def after_one_step(job_file, worker, tmp_path_factory):
+    """Each layout's weights after one step."""
+    root = tmp_path_factory.mktemp("layouts")
+    jobs = {name: job_file(root / name, **ONE_STEP, **layout) for name, layout in LAYOUTS.items()}
+    for process in [worker(job, "replicas" if name == "replicas" else "train") for name, job in jobs.items()]:
+        finish(process)
+    return {name: job.with_name("weights.safetensors") for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("name", ["one piece", "replicas"])
+def test_one_step_is_the_same_in_every_layout(after_one_step, name):
+    expected, found = (load_weights(after_one_step[layout])[0].state_dict() for layout in ("towers", name))
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_reads_the_weights_of_every_other(after_one_step, name):
+    network, _ = load_weights(after_one_step[name])
+    images = torch.randn(3, 3, 64, 64) * 60
+    with torch.inference_mode():
+        towers, one_piece = (network.eval().place(CPU, CPU, together)(images) for together in (False, True))
+    torch.testing.assert_close(towers, one_piece, rtol=1e-5, atol=1e-5)
+
+
+def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, worker, newest_checkpoint, processes, tmp_path):
+    options = {"training": {**UNEVEN, "epochs": 3}, **TWO}
+    unbroken, broken = (job_file(tmp_path / name, **options, checkpoint_minutes=0) for name in ("unbroken", "broken"))
+    said = finish(worker(unbroken, "replicas"))
+    assert said.count("epoch 3/3") == 1, "one replica speaks for all"
+
+    def begin():
+        process, before = worker(broken, "replicas"), newest_checkpoint(broken.parent)
+        while newest_checkpoint(broken.parent) == before:
+            assert process.poll() is None, process.stdout.read()
+        return process
+
+    process = begin()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == -signal.SIGTERM, said
+    assert "the training is saved and goes on from here" in said
+    assert "Traceback" not in said
+    assert not processes(broken.parent)
+
+    process = begin()
+    replicas = [pid for pid, command in processes(broken.parent).items() if "tasks.workers.train" in command]
+    assert len(replicas) == 2
+    os.kill(max(replicas), signal.SIGKILL)
+    said = process.communicate(timeout=40)[0]
+    assert process.returncode == 1, said
+    assert re.search(r"replica 1 of 2 was killed by signal 9; the others were stopped", said)
+    assert not processes(broken.parent)
+
+    said = finish(worker(broken, "replicas"))
+    assert "resumed after epoch" in said
+    first, second = (job.with_name("weights.safetensors").read_bytes() for job in (unbroken, broken))
+    assert first == second
+
+
+def test_what_does_not_fit_is_refused_in_one_sentence_by_all_replicas(job_file, worker, tmp_path):
+    process = worker(job_file(tmp_path, network={"num_classes": 9}, **TWO), "replicas")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == EXIT_BAD_INPUT, said
+    assert {line.partition(" learn")[0] for line in said.strip().splitlines()} == {"error: a network of 9 classes cannot"}
