@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,7 +35,7 @@ def predict(workspace, member, split):
     folder.mkdir(parents=True)
     ids = [f"{split}-{number}" for number in range(NUM_IMAGES)]
     about = {"wnids": WNIDS, "weights": digest}
-    write_part(folder / "predictions.parquet", ids, np.array(true), logits.softmax(1), about)
+    write_part(folder / "predictions.parquet", ids, true.numpy(), logits.softmax(1), about)
     return Artifact(path=folder, digest=digest, counts={}), Weights(path=folder, digest=digest)
 
 
