@@ -144,14 +144,15 @@ class Side:
 
     def __init__(self, name: str, jobs: list[Job], num_images: int, workspace: Path) -> None:
         self.name, self.jobs, self.num_images, self.workspace = name, jobs, num_images, workspace
-        self.pool = ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn"))
+        self.processes = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in jobs]
         self.peak_memory = 0
 
     def rate(self) -> float:
         """Run all jobs side by side; return images a second."""
         directory = Path(tempfile.mkdtemp(dir=self.workspace))
         start = perf_counter()
-        done = list(self.pool.map(_run, self.jobs, [directory] * len(self.jobs)))
+        at_work = [process.submit(job, directory=directory) for process, job in zip(self.processes, self.jobs, strict=True)]
+        done = [each.result() for each in at_work]
         seconds = perf_counter() - start
         shutil.rmtree(directory)
         if sum(part.num_images for part in done) != self.num_images:
@@ -159,9 +160,10 @@ class Side:
         self.peak_memory = max(self.peak_memory, *(part.peak_memory for part in done))
         return self.num_images / seconds
 
-
-def _run(job: Job, directory: Path) -> Done:
-    return job(directory=directory)
+    def stop(self) -> None:
+        """Let the processes go."""
+        for process in self.processes:
+            process.shutdown()
 
 
 class Bench:
@@ -231,7 +233,7 @@ def measured(sides: list[Side], rounds: int) -> dict[str, float]:
 
     rates = alternate({side.name: side.rate for side in sides}, rounds)
     for side in sides:
-        side.pool.shutdown()
+        side.stop()
         print(f"  peak memory of a process: {side.name} {side.peak_memory >> 20:,} MiB", flush=True)
     return rates
 

@@ -49,7 +49,7 @@ def area_weights(old: int, new: int, kept: int) -> tuple[Places, Weights]:
     return first[:, 0].astype(np.uintp), (covered.clip(0) / scale).astype(np.float32)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # numba ships no types
 def _scale_down(
     pixels: Pixels, top: Places, row_weights: Weights, left: Places, column_weights: Weights, scaled: Pixels
 ) -> None:
@@ -65,13 +65,13 @@ def _scale_down(
         _scale_row(row, left, column_weights, scaled[y])
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _add(total: Weights, weight: np.float32, values: Pixels) -> None:
     for i in range(total.size):
         total[i] += weight * np.float32(values[i])
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _scale_row(row: Weights, left: Places, weights: Weights, scaled: Pixels) -> None:
     for x in range(scaled.shape[0]):
         red = green = blue = np.float32(0.5)

@@ -4,10 +4,12 @@ Called by `tasks.workers.shard`, for each shard in any process and any order. A 
 after a kill only the others are written. `data_shards.listing` joins the parts.
 """
 
+import hashlib
 import json
 import os
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -24,6 +26,9 @@ INDEX_VERSION = "v1.2"
 
 EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 """Of a file without name and content: no user, no time."""
+
+WRITE_BACK = 4 << 20
+"""(ours) Bytes of a tar that are handed to the disk at once."""
 
 SAMPLE_LIST = pa.schema(
     [
@@ -111,7 +116,7 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
     with open(partial, "wb") as file:
         tar = Tar(file)
         written = _write_samples(tar, dataset, plan, config)
-        tar.finish()
+        digest = tar.finish()
         _sync(file)
     if written.bad_images and config.bad_images == "error":
         partial.unlink()
@@ -122,7 +127,7 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
     index = f"{INDEX_VERSION} {len(written.samples)}\n" + "".join(map(index_line, written.samples))
     _write_whole(directory / index_name(plan.name), lambda file: file.write(index.encode("ascii")))
     files = {
-        plan.name: {"size": tar.offset, "sha256": tar.sha256.hexdigest()},
+        plan.name: {"size": tar.offset, "sha256": digest},
         index_name(plan.name): {"size": len(index), "sha256": sha256(index.encode("ascii")).hexdigest()},
     }
     _write_part(written, files, part_path(plan.name, work))
@@ -135,12 +140,15 @@ def part_path(shard: str, work: Path) -> Path:
 
 
 class Tar:
-    """A tar whose headers hold nothing of the day or the user, hashed while it is written."""
+    """A tar whose headers hold nothing of the day or the user, hashed by a thread of its own while it is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.offset = 0
-        self.sha256 = sha256()
+        self._on_its_way = 0
+        self._sha256 = sha256()
+        self._unhashed: list[bytes] = []
+        self._thread = ThreadPoolExecutor(1)  # hashlib lets other threads run meanwhile
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member; return where its data begin."""
@@ -149,14 +157,33 @@ class Tar:
             self._write(part)  # one by one: joining them would copy an image once more
         return begin
 
-    def finish(self) -> None:
-        """Write the end mark, filled up to a whole record."""
+    def hash(self, *files: bytes) -> "Future[list[str]]":
+        """Have what was added so far hashed, and each of these files by itself; return the files' SHA-256, once they are there."""
+        unhashed, self._unhashed = self._unhashed, []
+        return self._thread.submit(_hash, self._sha256, unhashed, files)
+
+    def finish(self) -> str:
+        """Write the end mark, filled up to a whole record; return the SHA-256 of it all."""
         self._write(bytes(filled_up(self.offset + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE) - self.offset))
+        self.hash().result()
+        self._thread.shutdown()
+        return self._sha256.hexdigest()
 
     def _write(self, data: bytes) -> None:
         self.file.write(data)
-        self.sha256.update(data)
+        self._unhashed.append(data)
         self.offset += len(data)
+        if self.offset - self._on_its_way > WRITE_BACK:
+            self.file.flush()
+            # The kernel begins to write to disk what lies there unwritten, so that flushing at the end waits for little.
+            os.posix_fadvise(self.file.fileno(), self._on_its_way, self.offset - self._on_its_way, os.POSIX_FADV_DONTNEED)
+            self._on_its_way = self.offset
+
+
+def _hash(whole: "hashlib._Hash", parts: list[bytes], files: tuple[bytes, ...]) -> list[str]:
+    for part in parts:
+        whole.update(part)
+    return [sha256(file).hexdigest() for file in files]
 
 
 def member_header(name: str, size: int) -> bytes:
@@ -191,6 +218,7 @@ def filled_up(size: int, unit: int = tarfile.BLOCKSIZE) -> int:
 def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardConfig) -> WrittenShard:
     storage = parse_storage(config.storage)
     written = WrittenShard([], [], 0)
+    digests: list[Future[list[str]]] = []
     for key, class_index, sample in zip(plan.keys, plan.class_indices, plan.samples, strict=True):
         data = dataset.read(sample)
         written = written._replace(source_bytes=written.source_bytes + len(data))
@@ -202,7 +230,7 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
         offset = tar.add(f"{key}.jpg", image.jpeg)
         if class_index is not None:
             tar.add(f"{key}.cls", str(class_index).encode("ascii"))
-        digest, stored_as_it_was = sha256(data).hexdigest(), image.jpeg is data
+        digests.append(tar.hash(data) if image.jpeg is data else tar.hash(data, image.jpeg))
         written.samples.append(
             WrittenSample(
                 key=key,
@@ -214,15 +242,17 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
                 size=len(image.jpeg),
                 height=image.height,
                 width=image.width,
-                sha256=digest if stored_as_it_was else sha256(image.jpeg).hexdigest(),
+                sha256="",
                 mended=image.mended,
                 orientation=image.orientation,
                 source=Path(sample.path).name,
                 source_offset=sample.offset,
-                source_sha256=digest,
+                source_sha256="",
             )
         )
-    return written
+    found = zip(written.samples, (digest.result() for digest in digests), strict=True)
+    samples = [sample._replace(sha256=sums[-1], source_sha256=sums[0]) for sample, sums in found]
+    return written._replace(samples=samples)
 
 
 def _write_part(written: WrittenShard, files: dict[str, Any], path: Path) -> None:
