@@ -6,7 +6,9 @@ Sums are in single precision and in a fixed order, so that every processor gives
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,19 @@ MAX_ELONGATION = 16
 Pixels = NDArray[np.uint8]
 Places = NDArray[np.uintp]
 Weights = NDArray[np.float32]
+
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def compiled(function: Function) -> Function:
+    """Have a function compiled when it is first called, and kept on disk where there is a folder that can be written."""
+    try:
+        kept: Function = njit(nogil=True, cache=True)(function)
+        return kept
+    except RuntimeError:  # numba's, where neither the source's folder nor the user's can be written
+        anew: Function = njit(nogil=True)(function)
+        return anew
 
 
 def resize_middle(pixels: Pixels, size: tuple[int, int], kept: tuple[int, int]) -> Pixels:
@@ -49,7 +64,7 @@ def area_weights(old: int, new: int, kept: int) -> tuple[Places, Weights]:
     return first[:, 0].astype(np.uintp), (covered.clip(0) / scale).astype(np.float32)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # numba ships no types
+@compiled
 def _scale_down(
     pixels: Pixels, top: Places, row_weights: Weights, left: Places, column_weights: Weights, scaled: Pixels
 ) -> None:
@@ -65,13 +80,13 @@ def _scale_down(
         _scale_row(row, left, column_weights, scaled[y])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _add(total: Weights, weight: np.float32, values: Pixels) -> None:
     for i in range(total.size):
         total[i] += weight * np.float32(values[i])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _scale_row(row: Weights, left: Places, weights: Weights, scaled: Pixels) -> None:
     for x in range(scaled.shape[0]):
         red = green = blue = np.float32(0.5)

@@ -158,7 +158,7 @@ class Tar:
         return begin
 
     def hash(self, *files: bytes) -> "Future[list[str]]":
-        """Have what was added so far hashed, and each of these files by itself; return the files' SHA-256, once they are there."""
+        """Have what was added so far hashed, and each of these files by itself; return the files' SHA-256."""
         unhashed, self._unhashed = self._unhashed, []
         return self._thread.submit(_hash, self._sha256, unhashed, files)
 

@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from numba.core.caching import CompileResultCacheImpl
 from numpy.typing import NDArray
 
-from data_shards.scaling import area_weights, resize_middle
+from data_shards.scaling import area_weights, compiled, resize_middle
 
 SMALLER = [
     ((375, 500), (256, 341)),
@@ -75,3 +76,14 @@ def test_pixels_in_any_order_of_memory_and_read_only_ones_are_scaled_alike() -> 
     expected = resize_middle(pixels, (64, 85), (64, 64))
     assert (resize_middle(locked, (64, 85), (64, 64)) == expected).all()
     assert (resize_middle(np.asfortranarray(pixels), (64, 85), (64, 64)) == expected).all()
+
+
+def fill(pixels: NDArray[np.uint8]) -> None:
+    pixels[:] = 7
+
+
+def test_where_no_folder_can_be_written_functions_are_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
+    pixels = np.zeros(3, np.uint8)
+    compiled(fill)(pixels)
+    assert list(pixels) == [7, 7, 7]
