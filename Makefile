@@ -39,7 +39,9 @@ lint: .venv/installed  ## Format, lint, types, layers
 
 bench: .venv/installed  ## Measure against the obvious alternatives
 	@$(AS_WORKER) .venv/bin/python -m benchmarks.loading
+	@$(AS_WORKER) .venv/bin/python -m benchmarks.sharding
 	@$(AS_WORKER) .venv/bin/python -m benchmarks.training
+	@.venv/bin/python -m benchmarks.evaluation
 	@.venv/bin/python -m benchmarks.planning
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows

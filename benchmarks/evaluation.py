@@ -28,6 +28,7 @@ from data_shards.loading.dali import Loader
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
+from model.evaluation.parquet import ROWS_PER_GROUP
 from model.evaluation.predict import Member, cut, pass_sizes, predict
 from model.evaluation.predictions import join_parts, write_part
 from model.network.alexnet import AlexNet
@@ -110,7 +111,7 @@ def tabulate_once(what: str, directory: Path) -> None:
     start = perf_counter()
     if what == "read":
         for file in files:
-            for _ in pq.ParquetFile(file, pre_buffer=False).iter_batches():
+            for _ in pq.ParquetFile(file, pre_buffer=False).iter_batches(ROWS_PER_GROUP):
                 pass
     else:
         _tabulate(files, directory)

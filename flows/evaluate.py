@@ -58,7 +58,7 @@ def evaluate(
         if search_weights and len(networks) > 1:
             val = shard_split(plan.target, "val", plan.shards, workspace)
             found = search_member_weights(predict_split(networks, val, "val", views, compute, workspace))
-            name = f"{len(networks)} networks, weighted"
+            name = f"{len(networks)} networks, weights searched on val"
             members = tuple(range(len(networks)))
             rows.append(RowPlan(table=table, model=name, members=members, member_weights=found, selected_on="val"))
         scope = scope_of(shards, split, views, preset, plan.digest)

@@ -60,7 +60,7 @@ def reproduce(
         finetune_epochs: On the target after that, instead of the preset's.
         num_networks: How many are trained from the start, instead of the preset's five.
         num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
-        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, twice as fast, instead of the preset's.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster, instead of the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch); what suits the devices where not given.

@@ -48,7 +48,7 @@ def train(
         learning_rate: Instead of the preset's.
         width: Share of each layer's kernels, instead of the preset's.
         initial_weights: Weights file to fine-tune: all layers but the last are copied, the preset's fine-tuning recipe is used.
-        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, twice as fast, instead of the preset's.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster, instead of the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch); what suits the devices where not given.

@@ -12,6 +12,7 @@ from data_shards.datasets.dataset import Split
 from model.evaluation.classifiers import Classifier
 from tasks.artifacts import JOB, Artifact, Recipe, begin, find, location, publish, read_manifest, recipe, write_synced
 from tasks.compute import Compute
+from tasks.gpus import held
 from tasks.launch import Job, launch
 from tasks.shard import dataset_name
 from tasks.steps import Watch, processors, read_counts, run_log
@@ -67,7 +68,8 @@ def predict_split(
             about=about,
         )
         name = f"predictions on {split}"
-        _run(job, name, Watch([name], log))
+        with held(compute.gpus):
+            _run(job, name, Watch([name], log))
     for target in missing:
         publish(target.path, target.recipe, read_counts(begin(target.path, keep=True)))
     return [_found(target.path) for target in targets]

@@ -132,7 +132,8 @@ def _open(target: PredictTarget, job: PredictJob, shards: ShardSet, device: torc
                 f"or other ones; score it on the images of its own classes"
             )
         member = Member(network.place(device, device), partial(subtract_mean, colours=info.colours))
-        fed, crop = {"mean": info.colours.mean, "scale": (1, 1, 1)}, network.config.crop
+        mean = info.colours.mean if info.colours.mean_image is None else "mean image"
+        fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:
         raise ValueError(
             f"{target.weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
