@@ -6,10 +6,11 @@ A limit counts slots and does not choose devices, so each device has a limit of 
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists
 
 from tasks.steps import in_run, run_log
 
@@ -26,7 +27,8 @@ def held(gpus: Sequence[int]) -> Iterator[None]:
     names = [limit_name(number) for number in gpus]
     with get_client(sync_client=True) as client:
         for name in names:
-            client.upsert_global_concurrency_limit_by_name(name, limit=1)
+            with suppress(ObjectAlreadyExists):  # another run has made it in the same moment
+                client.upsert_global_concurrency_limit_by_name(name, limit=1)
     run_log().info("waiting for %s, if another run has it", ", ".join(names))
     with concurrency(names, occupy=1, strict=True, raise_on_lease_renewal_failure=False):
         yield

@@ -39,10 +39,9 @@ def kill_when(workspace, condition):
     process = start(workspace)
     while not condition() and process.poll() is None:
         time.sleep(0.01)
-    ended = process.poll()
+    assert process.poll() is None, "the program ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert ended is None, "the program ended before it could be killed"
 
 
 def measured(workspace):
@@ -102,11 +101,11 @@ def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbro
         return lambda: words in (tmp_path / "said.txt").read_text()
 
     def half_trained():
-        return any(tmp_path.glob("runs/*/*.partial/checkpoint.pt"))
+        return any(tmp_path.glob("runs/*/*.partial/checkpoints/*.pt"))
 
     for condition in (said("images of 20 classes into"), half_trained, said("networks have not seen val yet")):
         kill_when(tmp_path, condition)
-    assert "resumed after epoch 1/2" in (tmp_path / "said.txt").read_text()
+    assert "resumed after epoch " in (tmp_path / "said.txt").read_text()
     finish(tmp_path)
     again = measured(tmp_path)
     pd.testing.assert_frame_equal(again, measured(unbroken[0]).head(len(again)))
