@@ -89,7 +89,8 @@ class Ours:
         images, class_indices = batch or self.one
         self.trainer.state.images = 0
         place = range(len(images))
-        self.trainer._step(self.trainer.network.train(), images, class_indices, place, self.factors[: len(images)])  # noqa: SLF001
+        network = self.trainer.network.train()
+        self.trainer._step(network, images, class_indices, place, self.factors[: len(images)])  # noqa: SLF001  # what is measured
 
 
 def step_rate(step: Callable[[], object], batch: int, steps: int, device: torch.device) -> float:

@@ -82,6 +82,7 @@ def plan_split(source: Source, split: Split, config: ShardConfig, workspace: Pat
     lists = {archive: list_members(archive, workspace) for archive in dataset.archives(split)}
     work = path.with_name(f"{path.name}.work")
     work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work / BAD, ignore_errors=True)  # of a run that ended with it; here, before the slices of a cluster share it
     job = SetJob(
         source=source,
         split=split,
@@ -124,7 +125,6 @@ def write_shards(planned: PlannedSet, numbers: range, at_once: int, add: Callabl
         else:
             log.info("%s: %s", name, line)
 
-    shutil.rmtree(bad, ignore_errors=True)
     try:
         launch(_shard_jobs(planned, numbers, at_once), at_once, say, lambda _: None)
     except ValueError as error:
