@@ -3,6 +3,7 @@
 Called by `model.training.loop` and `model.evaluation.predict` with the batches that the loaders yield.
 """
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -35,7 +36,7 @@ def subtract_mean(images: Tensor, colours: Colours) -> Tensor:
     num_images, height, width, _ = images.shape
     # Rows of W · 3 values and not pixels of 3: the inner loop is long enough to be fast.
     if colours.mean_image is None:
-        rows = torch.tensor(colours.mean, dtype=torch.float32, device=images.device).repeat(width)
+        rows = _constant(colours.mean, images.device).repeat(width)
     else:
         rows = colours.mean_image.to(images.device).view(height, width * 3)
     values = images.reshape(num_images, height, width * 3).to(torch.float32).sub_(rows)
@@ -47,6 +48,13 @@ def colour_shifts(colours: Colours, draws: Tensor, along: Literal["eigenvalues",
 
     The paper multiplies the eigenvalue, not its root, of pixels in 0…1: in 0…255 that is deviation² ÷ 255.
     """
-    components = torch.tensor(colours.components, dtype=torch.float32, device=draws.device)  # (3 components, 3 colours)
-    deviations = torch.tensor(colours.deviations, dtype=torch.float32, device=draws.device)
+    components = _constant(colours.components, draws.device)  # (3 components, 3 colours)
+    deviations = _constant(colours.deviations, draws.device)
     return (draws * (deviations.square() / 255 if along == "eigenvalues" else deviations)) @ components
+
+
+@cache
+def _constant(values: Triple | tuple[Triple, ...], device: torch.device) -> Tensor:
+    """In float32 on the device, copied there once: with every copy the host waits until a GPU has done all it was given."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32).to(device)

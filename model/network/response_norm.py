@@ -3,6 +3,7 @@
 Called by `model.network.alexnet`, once a tower, so that the window never crosses from one tower's channels to the other's.
 """
 
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -40,12 +41,13 @@ class _ResponseNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, size: int, alpha: float, k: float, towers: int) -> Tensor:
         pixels = _as_pixels(x)  # (N·H·W, C)
         exact = torch.promote_types(x.dtype, torch.float32)
-        band = _band(x.shape[1], size, towers).to(x.device, exact)
+        band = _band(x.shape[1], size, towers, x.device, exact)
         offset = torch.full((1,), k, dtype=exact, device=x.device).expand(x.shape[1])
         denominator, y = torch.empty_like(pixels), torch.empty_like(pixels)
         for chunk, chunk_d, chunk_y in zip(_chunks(pixels), _chunks(denominator), _chunks(y), strict=True):
             chunk_x = chunk.to(exact)
-            d = torch.addmm(offset, chunk_x * chunk_x, band, alpha=alpha)
+            d = torch.empty_like(chunk_x)
+            torch.addmm(offset, chunk_x * chunk_x, band, alpha=alpha, out=d)  # autocast leaves alone what is given its output
             chunk_d.copy_(d)
             root = d.rsqrt_()  # d^-½
             torch.mul(root.sqrt().mul_(root), chunk_x, out=chunk_y)
@@ -69,12 +71,14 @@ class _ResponseNorm(torch.autograd.Function):
         return _as_image(dx, x), None, None, None, None
 
 
-def _band(channels: int, size: int, towers: int) -> Tensor:
-    """(C, C) True where two channels of a tower are so near that one counts for the other."""
-    channel = torch.arange(channels)
-    tower = channel // (channels // towers)
-    near = (channel[:, None] - channel[None, :]).abs() <= size // 2
-    return near & (tower[:, None] == tower[None, :])
+@cache
+def _band(channels: int, size: int, towers: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(C, C) One where two channels of a tower are so near that one counts for the other."""
+    with torch.inference_mode(False):
+        channel = torch.arange(channels, device=device)
+        tower = channel // (channels // towers)
+        near = (channel[:, None] - channel[None, :]).abs() <= size // 2
+        return (near & (tower[:, None] == tower[None, :])).to(dtype)
 
 
 def _as_pixels(x: Tensor) -> Tensor:

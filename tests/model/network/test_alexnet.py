@@ -3,9 +3,12 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from model.network.alexnet import AlexNet, TwoTowers, inputs_per_unit
 from model.network.config import NetworkConfig
+from model.network.inputs import Colours, colour_shifts, subtract_mean
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES
 
@@ -168,6 +171,40 @@ def test_dropout_zeroes_half_in_training_and_halves_in_testing():
     assert set(trained.unique().tolist()) == {0.0, 1.0}
     assert trained.mean().item() == pytest.approx(0.5, abs=0.01)
     assert (network.eval()._drop_half(ones)[0] == 0.5).all()
+
+
+class FromHost(TorchFunctionMode):
+    """Notes every call that makes a tensor on the device of values that are not there."""
+
+    MADE_THERE = (torch.arange, torch.full, torch.empty)
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        on_device = any(isinstance(value, torch.Tensor) and value.is_meta for value in tree_leaves((args, kwargs)))
+        if isinstance(made, torch.Tensor) and made.is_meta and not on_device and func not in self.MADE_THERE:
+            self.calls.append(func.__name__)
+        return made
+
+
+@pytest.mark.parametrize("one_piece", [True, False])
+def test_after_the_first_step_nothing_is_copied_to_the_device_but_the_batch(one_piece):
+    device = torch.device("meta")
+    network = AlexNet(SMALL).place(device, device, one_piece).train()
+    mean = (1, 2, 3 + one_piece)  # not yet on the device in either case
+    colours = Colours(mean=mean, deviations=(3, 2, 1), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
+    images, factors = torch.empty(4, 64, 64, 3, dtype=torch.uint8, device=device), torch.empty(4, 3, device=device)
+    copied = []
+    for _ in range(2):
+        with FromHost() as host:
+            shifts = colour_shifts(colours, factors, "eigenvalues")[:, :, None, None]
+            network(subtract_mean(images, colours) + shifts).sum().backward()
+        copied.append(host.calls)
+    assert copied[0]
+    assert not copied[1]
 
 
 def test_features_are_the_last_hidden_layer_after_relu():

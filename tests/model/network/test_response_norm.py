@@ -40,11 +40,14 @@ def test_towers_side_by_side_do_not_see_each_other():
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
 
 
-def test_bfloat16_is_that_of_float32_but_for_rounding():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16_is_that_of_float32_but_for_rounding(autocast):
     torch.manual_seed(0)
     x = (torch.randn(2, 12, 5, 5) * 30).bfloat16().requires_grad_()
     upstream = torch.randn_like(x)
-    found, expected = local_response_norm(x, 5, 1e-4, 2.0), by_formula(x.float(), 5, 1e-4, 2.0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = local_response_norm(x, 5, 1e-4, 2.0)
+    expected = by_formula(x.float(), 5, 1e-4, 2.0)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, expected.bfloat16())
     gradients = [torch.autograd.grad(y, x, upstream.to(y.dtype))[0].float() for y in (found, expected)]
