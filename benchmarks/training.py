@@ -74,7 +74,7 @@ class Ours:
         config = TrainConfig.model_validate({"batch_size": self.batch, "precision": precision})
         network = AlexNet(NetworkConfig(num_classes=CLASSES, crop=CROP)).initialise(config.seed, config.initial)
         network.place(self.device, self.device, one_piece=arguments.layout == "one-piece")
-        millions = Data(10**6, lambda start: [], lambda epoch, start: [], list)
+        millions = Data(10**6, lambda start: [], lambda epoch, start: (iter(()) for _ in ()), list)
         saving = Saving(Checkpoints(Path("never")))
         self.trainer = Trainer(network, config, COLOURS, millions, False, saving, Progress(1, 10**6, say=lambda line: None))
         set_rates(self.trainer.sgd, Rates(1e-4, 1e-4), Shares(1, 1, 1))

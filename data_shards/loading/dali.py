@@ -3,11 +3,14 @@
 Called by the workers in `tasks.workers`. A batch is (images, class indices): uint8 on the device, nothing subtracted yet.
 """
 
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +29,16 @@ Batch = tuple[Tensor, Tensor]
 
 CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))
 """[K12 §4.1] (x, y) as fractions of the free play; each is seen mirrored too."""
+
+
+class _Order(NamedTuple):
+    """A replica's part of an epoch, or of what is left of it, written down for DALI."""
+
+    directory: Path
+    """Of the index files, of no use once DALI has read them."""
+    pieces: list[Piece]
+    draws: Draws
+    spans: list[range]
 
 
 @dataclass(frozen=True)
@@ -64,27 +77,47 @@ class Loader:
 
         (N, crop, crop, 3), (N,). Of several replicas each yields its part of each batch, which may be empty in the last.
         """
-        spans = self.spans(start)
-        if any(spans):
-            yield from self._training_batches(seed, epoch, spans)
-        if spans and not spans[-1]:
-            empty = torch.empty(0, self.crop, self.crop, 3, dtype=torch.uint8, device=self.device)
-            yield empty, torch.empty(0, dtype=torch.int64, device=self.device)
+        with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
+            yield from self._training_batches(self._write_order(seed, epoch, start, Path(directory)))
 
-    def _training_batches(self, seed: int, epoch: int, spans: list[range]) -> Iterator[Batch]:
+    def training_epochs(self, seed: int, directory: Path, epoch: int = 0, start: int = 0) -> Generator[Iterator[Batch]]:
+        """Yield one epoch after another without end, from this one's place `start` on, each as `training_epoch` gives it.
+
+        The order of the next is written into `directory` while one is read. What a killed run left there is removed.
+        """
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            with ThreadPoolExecutor(1) as background:
+                following = background.submit(self._write_order, seed, epoch, start, directory / str(epoch))
+                for number in count(epoch + 1):
+                    order = following.result()
+                    following = background.submit(self._write_order, seed, number, 0, directory / str(number))
+                    yield self._training_batches(order)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _write_order(self, seed: int, epoch: int, start: int, directory: Path) -> _Order:
+        spans = self.spans(start)
         play = self.shards.side - self.crop
         draws = draw_crops(len(self.shards), play, seed, epoch, self.images_per_draw).at(spans)
-        (whole_batch,) = batch_spans(self.batch_size, self.batch_size, 0, self.rank, self.num_ranks)
-        share = len(whole_batch)
-        with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
-            pieces = write_pieces(take(epoch_order(self.shards, seed, epoch), spans), Path(directory))
-            pipeline = _training_pipeline(self.crop, draws, share, **self._options(pieces, share))
+        directory.mkdir(parents=True, exist_ok=True)
+        pieces = write_pieces(take(epoch_order(self.shards, seed, epoch), spans), directory)
+        return _Order(directory, pieces, draws, spans)
+
+    def _training_batches(self, order: _Order) -> Iterator[Batch]:
+        if order.pieces:
+            (whole_batch,) = batch_spans(self.batch_size, self.batch_size, 0, self.rank, self.num_ranks)
+            share = len(whole_batch)
+            pipeline = _training_pipeline(self.crop, order.draws, share, **self._options(order.pieces, share))
             seen = 0
-            for images, class_indices in self._batches(pipeline, sum(map(len, spans))):
+            for images, class_indices in self._batches(pipeline, order.directory, sum(map(len, order.spans))):
                 if self.device.type == "cpu":
-                    _mirror(images, draws.mirror[seen : seen + len(images)])
+                    _mirror(images, order.draws.mirror[seen : seen + len(images)])
                 seen += len(images)
                 yield images, class_indices
+        if order.spans and not order.spans[-1]:
+            empty = torch.empty(0, self.crop, self.crop, 3, dtype=torch.uint8, device=self.device)
+            yield empty, torch.empty(0, dtype=torch.int64, device=self.device)
 
     def views(self, num_views: int) -> Iterator[Batch]:
         """Yield every image once, in the order of the tars, as fixed views: (N, views, crop, crop, 3), (N,).
@@ -99,7 +132,7 @@ class Loader:
             if not pieces:
                 return
             pipeline = _view_pipeline(self.crop, places, **self._options(pieces, self.batch_size))
-            for views, class_indices in self._batches(pipeline, len(spans[0])):
+            for views, class_indices in self._batches(pipeline, Path(directory), len(spans[0])):
                 mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
                 yield torch.cat(mirrored, dim=1), class_indices
 
@@ -115,16 +148,16 @@ class Loader:
             "device_id": (self.device.index or 0) if on_gpu else None,
         }
 
-    def _batches(self, pipeline: Any, expected: int) -> Iterator[Batch]:
+    def _batches(self, pipeline: Any, index_files: Path, expected: int) -> Iterator[Batch]:
         """Yield (images, class indices), the last batch cut to what is left; assert that nothing is lost or repeated."""
         seen = 0
-        for batch in self._iterate(pipeline):
+        for batch in self._iterate(pipeline, index_files):
             seen += len(batch["images"])
-            yield batch["images"], _class_indices(batch["digits"]).to(self.device)
+            yield batch["images"], self._to_device(_class_indices(batch["digits"]))
         if seen != expected:
-            raise RuntimeError(f"the loader gave {seen:,} images but {self.shards.directory} holds {expected:,}")
+            raise RuntimeError(f"the loader gave {seen:,} images of {self.shards.directory}, expected {expected:,}")
 
-    def _iterate(self, pipeline: Any) -> Iterator[dict[str, Tensor]]:
+    def _iterate(self, pipeline: Any, index_files: Path) -> Iterator[dict[str, Tensor]]:
         try:
             iterator = DALIGenericIterator(
                 [pipeline],
@@ -133,13 +166,18 @@ class Loader:
                 last_batch_policy=LastBatchPolicy.PARTIAL,
                 auto_reset=False,
             )
+            shutil.rmtree(index_files)  # DALI has read them; a run that is killed leaves none
             for (batch,) in iterator:
                 yield batch
         except RuntimeError as error:  # DALI has no other
             raise OSError(
                 f"cannot read the images of {self.shards.directory} ({_sentence(error)}); "
-                f"they were changed since they were written: delete it to shard again"
+                f"if python -m flows.verify finds that they were changed since they were written, delete it to shard again"
             ) from error
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        """Copy from pinned memory: from any other the host waits until a GPU has done all that it was given."""
+        return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
 
 class _InBatches:

@@ -46,7 +46,7 @@ class Draws(NamedTuple):
 
     def at(self, spans: Sequence[range]) -> "Draws":
         """Return the draws of the images at these places of the epoch."""
-        places = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+        places = np.concatenate([np.arange(0), *(np.arange(span.start, span.stop) for span in spans)])
         return Draws(self.corner[places], self.mirror[places])
 
 
@@ -73,12 +73,14 @@ def stored_order(shards: ShardSet) -> list[Lines]:
 def batch_spans(num_images: int, batch_size: int, start: int = 0, rank: int = 0, num_ranks: int = 1) -> list[range]:
     """Return which places of the epoch, from `start` on, replica `rank` of `num_ranks` has of each batch.
 
-    A batch is cut into as many parts as there are replicas, so that the order does not depend on their number.
+    A batch is cut into as many parts as there are replicas, so that the order does not depend on their number. The first
+    replicas have one more where it does not divide: no part of a smaller batch is larger than that of a full one.
     """
     spans = []
     for first in range(start, num_images, batch_size):
-        size = min(batch_size, num_images - first)
-        spans.append(range(first + size * rank // num_ranks, first + size * (rank + 1) // num_ranks))
+        share, over = divmod(min(batch_size, num_images - first), num_ranks)
+        begin = first + rank * share + min(rank, over)
+        spans.append(range(begin, begin + share + (rank < over)))
     return spans
 
 

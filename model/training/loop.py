@@ -4,7 +4,8 @@ Called by `tasks.workers.train`, which decides where images come from; here they
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from time import perf_counter
@@ -40,8 +41,8 @@ class Data:
     """In one training epoch, of all replicas."""
     spans: Callable[[int], list[range]]
     """The place to go on from (from 0) to the places in the epoch that each batch holds."""
-    training_epoch: Callable[[int, int], Iterable[Batch]]
-    """Epoch and place (from 0) to batches of uint8 (N, H, W, 3) and int64 (N,)."""
+    training_epochs: Callable[[int, int], Generator[Iterator[Batch]]]
+    """Epoch and place to go on from (from 0) to that epoch and all after it: batches of uint8 (N, H, W, 3) and int64 (N,)."""
     validation: Callable[[], Iterable[Batch]]
     """Batches of uint8 views (N, 1, H, W, 3) and int64 (N,): this replica's part."""
 
@@ -95,19 +96,19 @@ class Trainer:
         self.state = self.saving.checkpoints.load(self.network, self.sgd, self.progress.say)
         self.progress.resume(self.state.epoch, self.state.images)
         try:
-            while (rates := learning_rates(self.config, self.state.epoch, val_errors(self.state.records))) is not None:
-                self._epoch(rates)
+            with closing(self.data.training_epochs(self.state.epoch, self.state.images)) as epochs:
+                while (rates := learning_rates(self.config, self.state.epoch, val_errors(self.state.records))) is not None:
+                    self._epoch(rates, next(epochs))
         except Exception as error:
             error.add_note(self._where())
             raise
         return self.state.records
 
-    def _epoch(self, rates: Rates) -> None:
+    def _epoch(self, rates: Rates, batches: Iterator[Batch]) -> None:
         state, self.rates = self.state, rates
         set_rates(self.sgd, rates, shares(self.config, state.epoch, state.step, self.fine_tune))  # DDP must know what is frozen
         model = self.replicas.wrap(self.network.train())
         factors = self._colour_factors()
-        batches = iter(self.data.training_epoch(state.epoch, state.images))
         for span in self.data.spans(state.images):
             begun = perf_counter()
             images, class_indices = next(batches)
@@ -119,7 +120,8 @@ class Trainer:
             if state.sums.steps == self.record_every and state.images < self.data.num_images:
                 self._record(rates)
             self._save_or_leave()
-        next(batches, None)  # lets the loader count
+        if next(batches, None) is not None:  # lets the loader count, too
+            raise RuntimeError("the loader gave more batches than the epoch has")
         self._save()
         val, val_seconds = self._validate()
         self._record(rates, val, val_seconds)

@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from tasks.workers.guard import EXIT_BAD_INPUT, run_worker
-from tasks.workers.jobs import TrainJob
+from tasks.workers.jobs import CHECKPOINTS, TrainJob
 
 
 def main(job_path: Path) -> None:
@@ -22,9 +22,9 @@ def main(job_path: Path) -> None:
     job = TrainJob.model_validate_json(job_path.read_bytes())
     os.environ["OMP_NUM_THREADS"] = str(job.num_threads)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it is said below, once
-    replicas = ["--standalone", f"--nproc-per-node={len(job.devices)}", "--module", "tasks.workers.train", str(job_path)]
+    here = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={job_path.parent / CHECKPOINTS / 'torchrun'}"]
     try:
-        run.main(replicas)
+        run.main([*here, "--module", "tasks.workers.train", str(job_path)])
     except SignalException as stopped:
         signal.signal(stopped.sigval, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.sigval)

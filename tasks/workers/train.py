@@ -59,7 +59,7 @@ def _train(job: TrainJob, directory: Path, replicas: Replicas, stop_asked: Calla
         network=_network(job, devices),
         config=job.training,
         colours=colours,
-        data=_data(job, devices[0], train, val, replicas),
+        data=_data(job, directory, devices[0], train, val, replicas),
         fine_tune=job.initial_weights is not None,
         saving=Saving(checkpoints, job.checkpoint_minutes, stop_asked, lambda records: _write_metrics(records, directory)),
         progress=Progress(job.training.epochs, len(train), say=print if replicas.first else lambda line: None),
@@ -96,9 +96,10 @@ def _check(job: TrainJob, train: ShardSet, val: ShardSet) -> None:
         raise ValueError(
             f"a network of {job.network.num_classes:,} classes cannot learn the {len(train.wnids):,} of {job.train_shards}"
         )
-    if min(train.side, val.side) < job.network.crop:
+    side = min(train.side, val.side)
+    if side < job.network.crop:
         raise ValueError(
-            f"crops of {job.network.crop} px do not fit images of {train.side} px; shard with a larger side or crop less"
+            f"crops of {job.network.crop} px do not fit images of {side} px; shard with a larger side or crop less"
         )
 
 
@@ -140,8 +141,8 @@ def _network(job: TrainJob, devices: tuple[torch.device, torch.device]) -> AlexN
     return network.place(*devices, one_piece)
 
 
-def _data(job: TrainJob, device: torch.device, train: ShardSet, val: ShardSet, replicas: Replicas) -> Data:
-    seed = job.training.seed
+def _data(job: TrainJob, directory: Path, device: torch.device, train: ShardSet, val: ShardSet, replicas: Replicas) -> Data:
+    seed, orders = job.training.seed, directory / CHECKPOINTS / f"orders-{replicas.rank}"
     shared = {"rank": replicas.rank, "num_ranks": replicas.num}
     crop, batch_size, draws = job.network.crop, job.training.batch_size, job.training.images_per_draw
     training = Loader(train, crop, batch_size, device, job.num_threads, draws, **shared)
@@ -149,7 +150,7 @@ def _data(job: TrainJob, device: torch.device, train: ShardSet, val: ShardSet, r
     return Data(
         num_images=len(train),
         spans=training.spans,
-        training_epoch=lambda epoch, start: training.training_epoch(seed, epoch, start),
+        training_epochs=lambda epoch, start: training.training_epochs(seed, orders, epoch, start),
         validation=lambda: validation.views(1),
     )
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_an_epoch_taken_up_anywhere_goes_on_as_it_would_have(shards: ShardSet, s
     assert torch.equal(torch.cat([labels[:0], *(labels for _, labels in batches)]), labels[start:])
 
 
-@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, 20), (2, 7), (3, 29), (4, 59)])
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, 20), (2, 7), (3, 29), (4, 59), (5, 8), (6, 19)])
 def test_replicas_share_each_batch_and_together_see_what_one_does(shards: ShardSet, num_ranks: int, batch_size: int) -> None:
     whole, labels = epoch_of(shards, 1, 2)
     loaders = [Loader(shards, CROP, batch_size, torch.device("cpu"), 1, 1, rank, num_ranks) for rank in range(num_ranks)]
@@ -132,7 +133,7 @@ def test_an_image_that_was_overwritten_is_told_in_one_sentence(write_set: Any, t
         tar.seek(row["offset"])
         tar.write(bytes(row["size"]))
     message = (
-        r"^cannot read the images of .*/set \(nvImageCodec failure.*\); they were changed since .*: delete it to shard again$"
+        r"^cannot read the images of .*/set \(nvImageCodec failure.*\); if python -m flows.verify .* delete it to shard again$"
     )
     with pytest.raises(OSError, match=message):
         list(loader(shards).training_epoch(0, 0))
@@ -208,13 +209,45 @@ def test_crops_that_do_not_fit_are_refused(shards: ShardSet) -> None:
         next(loader(shards, crop=73).training_epoch(0, 0))
 
 
-def test_an_epoch_left_early_leaves_no_files_behind(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_index_files_are_left_once_dali_has_read_them(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    batches = loader(shards, 7).training_epoch(0, 0)
+    batches, views = loader(shards, 7).training_epoch(0, 0), loader(shards, 7).views(1)
     next(batches)
-    assert len(list(tmp_path.iterdir())) == 1
-    batches.close()  # type: ignore[attr-defined]
+    next(views)
     assert not list(tmp_path.iterdir())
+    assert sum(len(images) for images, _ in batches) == sum(len(images) for images, _ in views) == 60 - 7
+
+
+def test_epochs_in_a_row_are_those_that_one_at_a_time_gives(shards: ShardSet, tmp_path: Path) -> None:
+    directory = tmp_path / "orders"
+    (directory / "7").mkdir(parents=True)
+    (directory / "7" / "00000.idx").write_text("left by a killed run")
+    epochs = loader(shards, 7).training_epochs(1, directory, 2, 20)
+    for epoch, start in ((2, 20), (3, 0), (4, 0)):
+        images, labels = epoch_of(shards, 1, epoch)
+        batches = list(next(epochs))
+        assert torch.equal(torch.cat([images for images, _ in batches]), images[start:])
+        assert torch.equal(torch.cat([labels for _, labels in batches]), labels[start:])
+    epochs.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_while_an_epoch_is_read_the_next_one_is_prepared(shards: ShardSet, tmp_path: Path) -> None:
+    epochs = loader(shards, 7).training_epochs(0, tmp_path / "orders")
+    next(next(epochs))
+    deadline = monotonic() + 60
+    while not (tmp_path / "orders" / "1").exists() and monotonic() < deadline:
+        sleep(0.01)
+    epochs.close()
+    assert monotonic() < deadline
+
+
+def test_a_disk_that_fills_up_ends_the_epoch_that_has_no_order(shards: ShardSet, tmp_path: Path) -> None:
+    (tmp_path / "no_folder").write_text("")
+    with pytest.raises(OSError, match="no_folder"):
+        next(loader(shards, 7).training_epochs(0, tmp_path / "no_folder" / "orders"))
 
 
 class Labels(Dataset):
@@ -249,5 +282,5 @@ def test_an_index_that_lost_a_sample_is_noticed(write_set: Any, tmp_path: Path) 
     index = directory / "train-00001.idx"
     lines = index.read_text().splitlines()
     index.write_text("\n".join(["v1.2 15", *lines[1:-1]]) + "\n")
-    with pytest.raises(RuntimeError, match="^the loader gave 59 images but .*set holds 60$"):
+    with pytest.raises(RuntimeError, match="^the loader gave 59 images of .*set, expected 60$"):
         list(loader(ShardSet.open(directory), 60).views(1))

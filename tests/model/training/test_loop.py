@@ -33,6 +33,10 @@ class Images:
     def spans(self, start):
         return [range(first, min(first + self.batch_size, 24)) for first in range(start, 24, self.batch_size)]
 
+    def training_epochs(self, epoch, start):
+        yield self.training_epoch(epoch, start)
+        yield from self.training_epochs(epoch + 1, 0)
+
     def training_epoch(self, epoch, start):
         self.begun.append((epoch, start))
         order = torch.randperm(24, generator=torch.Generator().manual_seed(epoch))
@@ -58,7 +62,7 @@ def trainer(path, images, minutes=10.0, stop_asked=lambda: False, record_every=2
         network=AlexNet(NETWORK).initialise(0, Initial(middle_std=0.03)),
         config=config,
         colours=COLOURS,
-        data=Data(24, images.spans, images.training_epoch, images.validation),
+        data=Data(24, images.spans, images.training_epochs, images.validation),
         fine_tune=False,
         saving=Saving(Checkpoints(path / "checkpoints"), minutes, stop_asked),
         progress=Progress(config.epochs, 24, say=lambda _: None),

@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import pandas as pd
 import pytest
 
+from data_shards.loading.order import epoch_order
+from data_shards.shard_set import ShardSet
 from model.network.weights import load_weights
 from tasks.artifacts import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
@@ -127,6 +130,27 @@ def test_what_does_not_fit_is_refused_in_one_sentence(changes, message, job_file
     said = process.communicate(timeout=120)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
     assert re.match(f"error: .*{message}", said.strip().splitlines()[-1]), said
+    assert "Traceback" not in said
+
+
+def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(
+    shards, job_file, worker, newest_checkpoint, tmp_path
+):
+    train = ShardSet.open(shutil.copytree(shards / "train", tmp_path / "train"))
+    last = epoch_order(train, 0, 0)[-1]
+    offset, size = map(int, last.lines[-1].split()[1:3])
+    with open(last.tar, "r+b") as tar:
+        tar.seek(offset)
+        tar.write(bytes(size))
+    process = worker(job_file(tmp_path / "run", train_shards=train.directory, checkpoint_minutes=0))
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == EXIT_BAD_INPUT, said
+    checkpoint = tmp_path / "run" / "checkpoints" / newest_checkpoint(tmp_path / "run")
+    assert re.match(
+        rf"error: cannot read the images of {train.directory} \(nvImageCodec failure.*\); if python -m flows.verify finds .*; "
+        rf"in epoch 1 after \d+ images, step \d, at learning rate 0.005; the last good checkpoint is {checkpoint}$",
+        said.strip().splitlines()[-1],
+    ), said
     assert "Traceback" not in said
 
 
