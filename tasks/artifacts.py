@@ -135,9 +135,16 @@ def publish(
     """Give the folder filled since `begin` its manifest and its name.
 
     What is `known` of large files, from when they were written and flushed, is not read again.
+
+    Raises:
+        FileNotFoundError: one of those is no longer there.
     """
     partial = path.with_name(path.name + ".partial")
     names = sorted(str(file.relative_to(partial)) for file in partial.rglob("*") if file.is_file())
+    if lost := sorted(known.keys() - set(names)):
+        raise FileNotFoundError(
+            f"{partial} lacks {len(lost):,} files that were written, such as {lost[0]}; delete {partial} and run again"
+        )
     files = {name: known.get(name) or _entry(partial / name) for name in names}
     content = "".join(f"{name} {entry.sha256}\n" for name, entry in files.items() if Path(name).parts[0] not in ABOUT)
     manifest = Manifest(

@@ -1,12 +1,8 @@
 """How far a long step is, counted over all of its processes: a bar in the log and in the UI."""
 
 from time import monotonic
-from typing import cast
-from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
-from tasks.steps import Log, in_run
+from tasks.steps import Log, ProgressArtifact
 
 SECONDS_BETWEEN_LINES = 5.0
 WIDTH = 24
@@ -21,9 +17,7 @@ class Bar:
         self.total, self.done, self.log = total, done, log
         self.images = self.bytes = 0
         self.start = self.last_line = monotonic()
-        self.artifact_id: UUID | None = None
-        if in_run():
-            self.artifact_id = cast("UUID", create_progress_artifact(100 * done / total, description=name))
+        self.shown = ProgressArtifact(name, log, 100 * done / total)
 
     def add(self, images: int, num_bytes: int) -> None:
         """Count what a process has done."""
@@ -33,8 +27,7 @@ class Bar:
         if monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.last_line = monotonic()
             self.log.info("%s", self.line(monotonic() - self.start))
-            if self.artifact_id is not None:
-                update_progress_artifact(self.artifact_id, 100 * self.done / self.total)
+            self.shown.update(100 * self.done / self.total)
 
     def line(self, seconds: float) -> str:
         """Return the bar, `seconds` after the start."""

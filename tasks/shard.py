@@ -74,13 +74,17 @@ def plan_split(source: Source, split: Split, config: ShardConfig, workspace: Pat
         {"dataset": dataset.identity(split)}, config.model_dump(mode="json", exclude={"bad_images"}), *SHARDING_CODE
     )
     path = location(workspace / "shards" / dataset.name / split, made_from)
+    work = path.with_name(f"{path.name}.work")
     name = f"shards of {dataset.name} {split}"
     found = find(path, sizes_only=True)
     if found is not None:
+        shutil.rmtree(work, ignore_errors=True)  # a run was killed when all was done but this
         log.info("%s: found %s", name, path)
         return _accept(found, config)
     lists = {archive: list_members(archive, workspace) for archive in dataset.archives(split)}
-    work = path.with_name(f"{path.name}.work")
+    begun = (work / PLAN_FILE).exists() and path.with_name(f"{path.name}.partial").exists()
+    if not begun:
+        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(work / BAD, ignore_errors=True)  # of a run that ended with it; here, before the slices of a cluster share it
     job = SetJob(
@@ -89,10 +93,10 @@ def plan_split(source: Source, split: Split, config: ShardConfig, workspace: Pat
         config=config,
         unpack_dir=unpack_dir,
         lists=lists,
-        directory=begin(path, keep=(work / PLAN_FILE).exists()),
+        directory=begin(path, keep=begun),
         work=work,
     )
-    if not (work / PLAN_FILE).exists():
+    if not begun:
         _run("plan", job, name)
     plan = Plan(work)
     return PlannedSet(name=name, path=path, recipe=made_from, job=job, num_shards=len(plan), num_samples=plan.num_samples)

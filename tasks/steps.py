@@ -4,14 +4,17 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import PrefectException
 from prefect.logging import get_logger, get_run_logger
 from pydantic import BaseModel
 
@@ -63,19 +66,43 @@ class Watch:
     def __init__(self, names: Sequence[str], log: Log) -> None:
         self.log = log
         self.percent = dict.fromkeys(names, 0)
-        self.artifact_id: UUID | None = None
-        if names and in_run():
-            self.artifact_id = cast("UUID", create_progress_artifact(0.0, description=", ".join(names)))
+        self.shown = ProgressArtifact(", ".join(names), log) if names else None
 
     def __call__(self, name: str, line: str) -> None:
         """Log a worker's line."""
         self.log.info("%s", line if len(self.percent) == 1 else f"{name}: {line}")
         found = re.match(r" *(\d{1,3})% ", line)
-        if found is None:
+        if found is None or self.shown is None:
             return
         self.percent[name] = int(found[1])
+        self.shown.update(sum(self.percent.values()) / len(self.percent))
+
+
+class ProgressArtifact:
+    """How far a run is, in the UI; nothing outside of runs. Where the server goes away it stands still, not the work."""
+
+    def __init__(self, description: str, log: Log, percent: float = 0.0) -> None:
+        self.log = log
+        self.artifact_id: UUID | None = None
+        if in_run():
+            with self._standing_still():
+                self.artifact_id = cast("UUID", create_progress_artifact(percent, description=description))
+
+    def update(self, percent: float) -> None:
+        """Show how much is done."""
         if self.artifact_id is not None:
-            update_progress_artifact(self.artifact_id, sum(self.percent.values()) / len(self.percent))
+            with self._standing_still():
+                update_progress_artifact(self.artifact_id, percent)
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        try:
+            yield
+        except (HTTPError, PrefectException) as error:
+            self.artifact_id = None  # each try waits for Prefect's own repetitions, a minute or so
+            self.log.warning(
+                "the server does not take progress (%s); the bar in the UI stands still, the work goes on", type(error).__name__
+            )
 
 
 def run_log() -> Log:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from data_shards.planning import ShardConfig
 from tasks.artifacts import (
     Artifact,
+    FileEntry,
     Recipe,
     begin,
     code_digest,
@@ -225,6 +226,16 @@ def test_a_run_that_was_killed_between_manifest_and_name_can_be_resumed(tmp_path
     (tmp_path / "a").rename(tmp_path / "a.partial")
     begin(tmp_path / "a", keep=True)
     assert publish(tmp_path / "a", RECIPE, {"images": 3}) == artifact == find(tmp_path / "a")
+
+
+def test_a_set_that_lost_what_was_written_is_not_published(tmp_path: Path) -> None:
+    (begin(tmp_path / "a") / "numbers.txt").write_text("1 2 3\n")
+    known = {name: FileEntry(size=6, sha256="0" * 64) for name in ("numbers.txt", "0.tar", "1.tar")}
+    with pytest.raises(
+        FileNotFoundError, match=r"a.partial lacks 2 files that were written, such as 0.tar; delete .*a.partial"
+    ):
+        publish(tmp_path / "a", RECIPE, {"images": 3}, known)
+    assert not (tmp_path / "a").exists()
 
 
 def test_nothing_is_published_over_a_finished_artefact(tmp_path: Path) -> None:

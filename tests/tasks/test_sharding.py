@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,16 @@ def test_bad_images_stop_the_run_and_are_all_named_with_archive_and_offset(damag
     assert not list((tmp_path / "workspace").glob("shards/*/*/*/manifest.json"))
 
 
+def test_a_set_whose_begun_shards_were_deleted_is_made_from_the_start(damaged: Source, tmp_path: Path) -> None:
+    strict, lenient = (ShardConfig(storage="square64", samples_per_shard=3, bad_images=how) for how in ("error", "report"))
+    with pytest.raises(ValueError, match="images cannot be decoded"):
+        shard_split.fn(damaged, "train", strict, tmp_path)
+    (partial,) = tmp_path.glob("shards/*/*/*.partial")
+    shutil.rmtree(partial)
+    made = shard_split.fn(damaged, "train", lenient, tmp_path)
+    assert len(ShardSet.open(made.path)) == 5
+
+
 def test_left_out_images_are_listed_and_counted_and_the_run_goes_on_from_its_error(damaged: Source, tmp_path: Path) -> None:
     strict, lenient = (ShardConfig(storage="square64", samples_per_shard=3, bad_images=how) for how in ("error", "report"))
     with pytest.raises(ValueError, match="images cannot be decoded, of those looked at so far:"):
@@ -161,8 +172,11 @@ def test_left_out_images_are_listed_and_counted_and_the_run_goes_on_from_its_err
     assert set(bad.index) == {"n01440764_90.JPEG", "n01440764_91.JPEG", "n02487347_9.JPEG"}
     assert bad.loc["n01440764_90.JPEG", "reason"] == "the file is empty"
     assert bad.loc["n02487347_9.JPEG", "source_offset"] == 2048
+    left = made.path.with_name(f"{made.path.name}.work")
+    left.mkdir()  # as by a kill just before the end
     with pytest.raises(ValueError, match=r"leaves out 3 images that cannot be decoded, listed in its bad_images.parquet"):
         shard_split.fn(damaged, "train", strict, tmp_path)
+    assert not left.exists()
 
 
 def test_archives_are_held_against_their_md5s_once(write_official: Any, tmp_path: Path) -> None:
