@@ -53,8 +53,8 @@ def reproduce(
             official archives; demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the first network; the others count up from it.
-        recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
-            included, instead of the preset's trainings.
+        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (for runs that nobody watches),
+            epochs included, instead of the preset's trainings.
         epochs: Of the networks trained from the start, instead of the preset's.
         pretrain_epochs: On the superset, instead of the preset's.
         finetune_epochs: On the target after that, instead of the preset's.

@@ -41,8 +41,8 @@ def train(
         preset: Which experiment.
         source: Folder or archive that holds the images; synthetic ones need none.
         seed: Of the initial weights, the order of the images, crops, colour noise and dropout.
-        recipe: paper (what its text says), code2012 (what its authors ran) or dexp (for runs that nobody watches), epochs
-            included, instead of the preset's training.
+        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (for runs that nobody watches),
+            epochs included, instead of the preset's training.
         epochs: Instead of the preset's.
         batch_size: Instead of the preset's.
         learning_rate: Instead of the preset's.

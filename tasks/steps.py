@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -41,8 +41,8 @@ class Step:
     """Whether a found artefact is too large to be read again each time."""
 
 
-def make(steps: Sequence[Step], at_once: int = 1) -> list[Artifact]:
-    """Return the steps' artefacts in order, having made those that were not there.
+def make(steps: Sequence[Step], at_once: int = 1, holding: AbstractContextManager[None] | None = None) -> list[Artifact]:
+    """Return the steps' artefacts in order, having made those that were not there, if any `holding` something meanwhile.
 
     Raises:
         ValueError: a damaged artefact, or input that a worker refused.
@@ -53,10 +53,11 @@ def make(steps: Sequence[Step], at_once: int = 1) -> list[Artifact]:
     for step in steps:
         if step not in missing:
             log.info("%s: found %s", step.name, step.path)
-    jobs = [_begin(step) for step in missing]
-    watch = Watch([job.name for job in jobs], log)
-    by_name = {step.name: step for step in missing}
-    launch(jobs, at_once, watch, lambda job: _publish(by_name[job.name]))
+    if missing:
+        with holding or nullcontext():
+            jobs = [_begin(step) for step in missing]
+            by_name = {step.name: step for step in missing}
+            launch(jobs, at_once, Watch(list(by_name), log), lambda job: _publish(by_name[job.name]))
     return [_found(step) for step in steps]
 
 
@@ -66,16 +67,15 @@ class Watch:
     def __init__(self, names: Sequence[str], log: Log) -> None:
         self.log = log
         self.percent = dict.fromkeys(names, 0)
-        self.shown = ProgressArtifact(", ".join(names), log) if names else None
+        self.shown = ProgressArtifact(", ".join(names), log)
 
     def __call__(self, name: str, line: str) -> None:
         """Log a worker's line."""
         self.log.info("%s", line if len(self.percent) == 1 else f"{name}: {line}")
         found = re.match(r" *(\d{1,3})% ", line)
-        if found is None or self.shown is None:
-            return
-        self.percent[name] = int(found[1])
-        self.shown.update(sum(self.percent.values()) / len(self.percent))
+        if found is not None:
+            self.percent[name] = int(found[1])
+            self.shown.update(sum(self.percent.values()) / len(self.percent))
 
 
 class ProgressArtifact:

@@ -66,8 +66,8 @@ def _run_name() -> str:
 @task(task_run_name=_run_name)
 def train_networks(trainings: Sequence[Training], compute: Compute, workspace: Path) -> list[Weights]:
     """Train every network that is not there yet, going on with those that were begun: `runs/<name>/<digest>`."""
-    with held(compute.gpus):
-        runs = make([_step(training, compute, workspace) for training in trainings], compute.at_once)
+    steps = [_step(training, compute, workspace) for training in trainings]
+    runs = make(steps, compute.at_once, holding=held(compute.gpus))
     return [open_weights(run.path / WEIGHTS) for run in runs]
 
 
@@ -93,7 +93,11 @@ def _step(training: Training, compute: Compute, workspace: Path) -> Step:
         "network": training.network.model_dump(mode="json"),
         "training": training.config.model_dump(mode="json"),
         # They decide the order in which floats are summed, and with it the last bits of the weights.
-        "arithmetic": {"devices": compute.kinds, "layout": compute.layout, "num_threads": compute.num_threads},
+        "arithmetic": {
+            "devices": compute.kinds,
+            "layout": compute.layout,
+            "num_threads": None if compute.gpus else compute.num_threads,  # beside GPUs they only decode
+        },
     }
     made_from = recipe(inputs, config, *TRAINING_CODE)
     job = TrainJob(

@@ -26,8 +26,9 @@ def local_response_norm(x: Tensor, size: int, alpha: float, k: float, towers: in
 
 def spatial_response_norm(x: Tensor) -> Tensor:
     """Return x / (1 + 1e-3 / 25 · Σ x²)^¾, the sum over 5 × 5 neighbours in the same map of (N, C, H, W). [CHM layers-145]"""
-    mean_of_25 = F.avg_pool2d(x * x, 5, stride=1, padding=2)  # beyond the edge there are zeros
-    return x * (1 + 1e-3 * mean_of_25).pow(-0.75)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean_of_25 = F.avg_pool2d(exact * exact, 5, stride=1, padding=2)  # beyond the edge there are zeros
+    return (exact * (1 + 1e-3 * mean_of_25).pow(-0.75)).to(x.dtype)
 
 
 class _ResponseNorm(torch.autograd.Function):

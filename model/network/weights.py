@@ -1,6 +1,7 @@
 """A network on disk: one safetensors file that says how to build the network and how to feed it. Loading it runs no code."""
 
 import json
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,11 +28,13 @@ class WeightsInfo(BaseModel):
 
 
 def save_weights(network: AlexNet, info: WeightsInfo, path: Path) -> None:
-    """Write the parameters, on whichever devices they are, and what belongs to them."""
+    """Write the parameters, on whichever devices they are, and what belongs to them; flush it to disk."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if info.colours.mean_image is not None:
         tensors[MEAN_IMAGE] = info.colours.mean_image.cpu()
     save_file(tensors, path, metadata={METADATA_KEY: info.model_dump_json()})
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_info(path: Path) -> WeightsInfo:

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -31,7 +32,7 @@ class Checkpoints:
         """
         self.directory.mkdir(exist_ok=True)
         path = self.directory / f"{state.epoch:04d}-{state.images:09d}.pt"  # the names' order is that of the training
-        partial = path.with_suffix(".partial")
+        partial = self.directory / "checkpoint.partial"
         values = {"network": network.state_dict(), "sgd": sgd.state_dict(), "state": state.to_dict()}
         try:
             with open(partial, "wb") as file:
@@ -39,7 +40,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             first = error if isinstance(error, OSError) else error.__context__ or error  # torch's own word for it is no help
             raise OSError(
                 f"cannot write the checkpoint {path} ({first}); free some space, if that is it, and run again"
@@ -57,11 +58,22 @@ class Checkpoints:
         paths = self.paths()
         for path in reversed(paths):
             try:
+                if (damaged := ZipFile(path).testzip()) is not None:  # torch does not look at the checksums
+                    raise BadZipFile(damaged)
                 values = torch.load(path, map_location="cpu", weights_only=True)
                 network.load_state_dict(values["network"])
                 sgd.load_state_dict(values["sgd"])
                 return State.from_dict(values["state"])
-            except (RuntimeError, KeyError, TypeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            except (
+                RuntimeError,
+                KeyError,
+                TypeError,
+                EOFError,
+                ValueError,
+                OSError,
+                BadZipFile,
+                pickle.UnpicklingError,
+            ) as error:
                 say(f"the checkpoint {path} cannot be resumed ({type(error).__name__}); trying the one before")
         if paths:
             raise ValueError(f"no checkpoint in {self.directory} can be resumed; delete it to train from the start")

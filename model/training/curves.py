@@ -30,7 +30,8 @@ def draw_curves(runs: Mapping[str, pd.DataFrame], path: Path) -> None:
         _plot_errors(errors, metrics, colour, name)
         rate.step(at, metrics["learning_rate"], colour, where="pre")
         waiting.plot(at, metrics["wait_seconds"] / metrics["seconds"], colour)
-    rate.set_yscale("log")
+    if any(metrics["learning_rate"].nunique() > 1 for metrics in runs.values()):
+        rate.set_yscale("log")
     waiting.set_ylim(0, 1)
     for axes in (errors, waiting):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -78,7 +78,8 @@ class Trainer:
     """Hears of each record."""
 
     def __post_init__(self) -> None:
-        self.device = next(self.network.parameters()).device
+        self.devices = list(dict.fromkeys(parameter.device for parameter in self.network.parameters()))
+        self.device = self.devices[0]
         self.sgd = make_sgd(self.network, self.config)
         self.state = State()
         self.rates: Rates | None = None
@@ -90,10 +91,12 @@ class Trainer:
         """Train to the end, from the last checkpoint where there is one; return what was recorded.
 
         Raises:
-            FloatingPointError: the loss is no longer finite.
+            FloatingPointError: the loss or a weight is no longer finite.
             StoppedError: it was asked to stop.
         """
         self.state = self.saving.checkpoints.load(self.network, self.sgd, self.progress.say)
+        if not self.replicas.first:
+            self.state.sums.forget_images()  # the first one has them, of all replicas
         self.progress.resume(self.state.epoch, self.state.images)
         try:
             with closing(self.data.training_epochs(self.state.epoch, self.state.images)) as epochs:
@@ -131,8 +134,7 @@ class Trainer:
     def _step(self, model: nn.Module, images: Tensor, class_indices: Tensor, span: range, factors: Tensor | None) -> None:
         """Update the weights once, and note what is known of the batch without waiting for the device."""
         state = self.state
-        # Dropout follows from the place in the epoch, so that a run taken up again draws what an unbroken one would.
-        torch.manual_seed(_mix(self.config.seed, state.epoch, span.start))
+        self._seed_dropout(span.start)
         inputs = self._inputs(images, None if factors is None else factors[span.start : span.stop])
         batch_size = min(self.config.batch_size, self.data.num_images - state.images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
@@ -147,6 +149,12 @@ class Trainer:
         state.step, state.images, state.sums.steps = state.step + 1, state.images + batch_size, state.sums.steps + 1
         if self.device.type == "cpu" or self.progress.due():
             self._read()
+
+    def _seed_dropout(self, place: int) -> None:
+        """Dropout follows from the place in the epoch, so that a run taken up again draws what an unbroken one would."""
+        for number, device in enumerate(self.devices):  # each another mask: the towers' layers are of one size
+            generators = [torch.default_generator] if device.type == "cpu" else torch.cuda.default_generators
+            generators[device.index or 0].manual_seed(_mix(self.config.seed, self.state.epoch, place, number))
 
     def _inputs(self, images: Tensor, factors: Tensor | None) -> Tensor:
         """Subtract the mean; where there is colour noise, add it."""
@@ -186,7 +194,7 @@ class Trainer:
         if everywhere or self.replicas.first:
             sums.loss, sums.train = loss, ErrorCounts(*map(int, counts))
         else:
-            sums.loss, sums.train = 0.0, ErrorCounts(0, 0, 0)
+            sums.forget_images()
 
     def _record(self, rates: Rates, val: ErrorCounts | None = None, val_seconds: float = 0.0) -> None:
         self._gather(everywhere=True)
@@ -202,6 +210,8 @@ class Trainer:
 
     def _save(self) -> None:
         self._gather(everywhere=False)
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise FloatingPointError(f"weights are not finite after step {self.state.step:,}; lower the learning rate")
         if self.replicas.first:
             self.saving.checkpoints.save(self.state, self.network, self.sgd)
             self.saving.saved(self.state.records)

@@ -1,4 +1,5 @@
-"""The named recipes: `paper`, what its text says; `code2012`, what its authors ran; `dexp`, for runs without an eye on them.
+"""The named recipes: `paper`, what its text says; `code2012` and `code2010`, what its authors ran; `dexp`, for runs that nobody
+watches.
 
 A recipe is what its network and its training have that differs from the defaults of their configurations: the paper's.
 """
@@ -7,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from model.network.config import Initial
 
-RecipeName = Literal["paper", "code2012", "dexp"]
+RecipeName = Literal["paper", "code2012", "code2010", "dexp"]
 
 
 class TrainingRecipe(NamedTuple):
@@ -53,6 +54,9 @@ CODE2012 = TrainingRecipe(
 )
 """[CHM layers-145, layer-params-145, convdata_jpeg, layer-params-146-2012-2011]"""
 
+CODE2010 = CODE2012._replace(training={**CODE2012.training, "epochs": 93, "drop_at": (23 / 93, 51 / 93, 78 / 93)})
+"""[CHM layer-params-145-2010]"""
+
 DEXP = TrainingRecipe(
     network=_CODE_NETWORK,
     training={
@@ -66,4 +70,4 @@ DEXP = TrainingRecipe(
 )
 """[CCN2 layers-imagenet-1gpu, layer-params-imagenet-1gpu], on the two-tower network."""
 
-RECIPES: dict[RecipeName, TrainingRecipe] = {"paper": PAPER, "code2012": CODE2012, "dexp": DEXP}
+RECIPES: dict[RecipeName, TrainingRecipe] = {"paper": PAPER, "code2012": CODE2012, "code2010": CODE2010, "dexp": DEXP}

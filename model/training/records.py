@@ -46,6 +46,10 @@ class Sums:
     seconds: float = 0.0
     wait_seconds: float = 0.0
 
+    def forget_images(self) -> None:
+        """Count none of the images so far."""
+        self.loss, self.train = 0.0, ErrorCounts(0, 0, 0)
+
 
 @dataclass
 class State:

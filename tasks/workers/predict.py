@@ -28,6 +28,7 @@ from model.evaluation.classifiers import build_member
 from model.evaluation.predict import Member, cut, pass_sizes, predict
 from model.evaluation.predictions import join_parts, open_predictions, write_part
 from model.network.inputs import subtract_mean
+from model.network.precision import allow_tf32
 from model.network.weights import load_weights
 from tasks.artifacts import COUNTS, write_synced
 from tasks.workers.guard import die_with_parent, run_worker
@@ -89,6 +90,7 @@ def _begin_process(seen: "Synchronized[int]") -> None:
     global _seen
     die_with_parent()
     _seen = seen
+    allow_tf32(False)
     torch.set_num_threads(1)  # how many share an operation would show in the last bits
 
 

@@ -21,7 +21,7 @@ def main(job_path: Path) -> None:
     """Run the replicas to their end."""
     job = TrainJob.model_validate_json(job_path.read_bytes())
     os.environ["OMP_NUM_THREADS"] = str(job.num_threads)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it is said below, once
+    logging.disable(logging.ERROR)  # what torchrun says of an end is said below, once
     here = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={job_path.parent / CHECKPOINTS / 'torchrun'}"]
     try:
         run.main([*here, "--module", "tasks.workers.train", str(job_path)])

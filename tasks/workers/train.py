@@ -18,6 +18,7 @@ from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
 from model.network.alexnet import AlexNet
 from model.network.inputs import Colours
+from model.network.precision import allow_tf32
 from model.network.weights import WeightsInfo, copy_all_but_last, load_weights, save_weights
 from model.training.checkpoint import Checkpoints
 from model.training.curves import draw_curves
@@ -35,6 +36,9 @@ VALIDATION_BATCH = 256
 
 def main(job_path: Path) -> None:
     """Train to the end, then write weights, metrics, curves and counts; on SIGTERM save and leave."""
+    if (job_path.parent / COUNTS).exists():  # killed when all was done
+        shutil.rmtree(job_path.parent / CHECKPOINTS, ignore_errors=True)
+        return
     stop_asked = _watch_signals()
     job = TrainJob.model_validate_json(job_path.read_bytes())
     torch.set_num_threads(job.num_threads)
@@ -109,9 +113,7 @@ def _devices(job: TrainJob, replicas: Replicas) -> tuple[torch.device, torch.dev
     first, last = torch.device(names[0]), torch.device(names[-1])
     if first.type == "cuda":
         torch.cuda.set_device(first)
-    if job.training.precision == "tf32":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
+    allow_tf32(job.training.precision == "tf32")
     torch.backends.cudnn.benchmark = True
     return first, last
 
@@ -157,7 +159,9 @@ def _data(job: TrainJob, directory: Path, device: torch.device, train: ShardSet,
 
 def _write_metrics(records: list[Record], directory: Path) -> None:
     if records:
-        as_frame(records).to_parquet(directory / METRICS, index=False)
+        partial = directory / f"{METRICS}.partial"
+        as_frame(records).to_parquet(partial, index=False)
+        partial.rename(directory / METRICS)
 
 
 def _counts(records: list[Record]) -> dict[str, int]:

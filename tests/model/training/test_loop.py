@@ -201,19 +201,31 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint_named(tmp
     assert re.fullmatch(note, error.value.__notes__[0])
 
 
+def test_weights_that_are_not_finite_are_neither_saved_nor_validated(tmp_path):
+    images = Images(batch_size=24)  # one step an epoch: no loss tells of the weights that it leaves
+    with pytest.raises(FloatingPointError, match="weights are not finite after step 1; lower the learning rate") as error:
+        trainer(tmp_path, images, learning_rate=1e38, bias_rate=1e3).run()
+    assert error.value.__notes__[0].endswith("there is no checkpoint yet")
+
+
 def test_images_that_cannot_be_read_stop_with_the_place_named(tmp_path):
     with pytest.raises(OSError, match="cannot read the images") as error:
         trainer(tmp_path, Images(die_after=1)).run()
     assert error.value.__notes__ == ["in epoch 1 after 10 images, step 1, at learning rate 0.003; there is no checkpoint yet"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def with_one_bit_flipped(whole):
+    middle = len(whole) // 2
+    return whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"nonsense", with_one_bit_flipped])
 def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_taken(tmp_path, unbroken, damage):
     whole, records = unbroken
     with pytest.raises(OSError, match="cannot read"):
         trainer(tmp_path, Images(die_after=5), minutes=0).run()
     paths = Checkpoints(tmp_path / "checkpoints").paths()
-    paths[-1].write_bytes(damage)
+    paths[-1].write_bytes(damage(paths[-1].read_bytes()))
     said, images = [], Images()
     resumed = trainer(tmp_path, images)
     resumed.progress.say = said.append

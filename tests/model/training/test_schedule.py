@@ -3,7 +3,7 @@
 import pytest
 
 from model.training.config import TrainConfig
-from model.training.recipes import CODE2012, DEXP
+from model.training.recipes import CODE2010, CODE2012, DEXP
 from model.training.schedule import Shares, colour_noise, count_plateaus, dexp, learning_rates, shares
 
 CODE = TrainConfig(**CODE2012.training)
@@ -19,7 +19,7 @@ def test_steps_drop_where_the_2012_run_dropped_and_leave_the_biases_alone(epoch,
 
 
 def test_the_2010_run_dropped_elsewhere():
-    config = CODE.model_copy(update={"epochs": 93, "drop_at": (23 / 93, 51 / 93, 78 / 93)})
+    config = TrainConfig(**CODE2010.training)
     rates = [learning_rates(config, epoch, []) for epoch in (22, 23, 50, 51, 77, 78, 92, 93)]
     assert [rate and rate.weights for rate in rates] == [
         *(pytest.approx(rate) for rate in (0.01, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5)),

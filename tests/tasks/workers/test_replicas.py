@@ -4,6 +4,7 @@ import os
 import re
 import signal
 
+import pandas as pd
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from tasks.workers.guard import EXIT_BAD_INPUT
 CPU = torch.device("cpu")
 ONE_STEP = {"network": {"dropout": 0.0}, "training": {"epochs": 1, "batch_size": 120}}
 UNEVEN = {"batch_size": 17}
-"""Two replicas have 8 and 9 images of each batch, and of the last batch of 120 none and one."""
+"""Two replicas have 9 and 8 images of each batch, and of the last batch of 120 one and none."""
 TWO = {"layout": "replicas", "devices": ["cpu", "cpu"]}
 LAYOUTS = {
     "towers": {"layout": "towers", "devices": ["cpu", "cpu"]},
@@ -85,6 +86,12 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, work
 
     said = finish(worker(broken, "replicas"))
     assert "resumed after epoch" in said
+    counts = ["train_num_images", "train_top1_wrong", "train_top5_wrong", "val_top1_wrong"]
+    expected, found = (
+        pd.read_parquet(job.with_name("metrics.parquet")).groupby("epoch")[counts].sum() for job in (unbroken, broken)
+    )
+    pd.testing.assert_frame_equal(found, expected)
+    assert (found["train_num_images"] == 120).all()
     first, second = (job.with_name("weights.safetensors").read_bytes() for job in (unbroken, broken))
     assert first == second
 

@@ -42,6 +42,15 @@ def test_it_trains_where_prefect_is_not_installed(unbroken):
     assert not (folder / "checkpoints").exists()
 
 
+def test_begun_again_where_all_is_done_it_does_nothing(unbroken):
+    weights, left = unbroken[0] / "weights.safetensors", unbroken[0] / "checkpoints"
+    before = weights.stat().st_mtime_ns
+    left.mkdir()  # as by a kill just before the end
+    main(unbroken[0] / "job.json")
+    assert weights.stat().st_mtime_ns == before
+    assert not left.exists()
+
+
 def test_its_metrics_count_every_image_of_every_epoch(unbroken):
     metrics = pd.read_parquet(unbroken[0] / "metrics.parquet")
     assert list(metrics["step"]) == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40, 45, 48]
