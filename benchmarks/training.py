@@ -22,6 +22,7 @@ from benchmarks.record import COLOURS, alternate, record
 from data_shards.loading.dali import Loader
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
+from model.network.precision import allow_tf32
 from model.training.checkpoint import Checkpoints
 from model.training.config import TrainConfig
 from model.training.loop import Batch, Data, Saving, Trainer
@@ -57,6 +58,7 @@ def textbook_step(batch: int, device: torch.device) -> Step:
     class_indices = torch.randint(CLASSES, (batch,), device=device)
 
     def step() -> float:
+        allow_tf32(False)
         loss = F.cross_entropy(network(images), class_indices)
         sgd.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types
@@ -87,6 +89,7 @@ class Ours:
     def step(self, batch: Batch | None = None) -> None:
         """Do what `Trainer` does with a batch of uint8 (N, H, W, 3) from the loader."""
         images, class_indices = batch or self.one
+        allow_tf32(self.trainer.config.precision == "tf32")
         self.trainer.state.images = 0
         place = range(len(images))
         network = self.trainer.network.train()
@@ -132,7 +135,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-training-") as directory:
         print(f"{shape}; making {SIDE} × {SIDE} shards of {shown}", flush=True)
         shards = make_shards(dataset, Path(directory))
-        loader, epochs = Loader(shards, CROP, arguments.batch, device, arguments.threads), count()
+        loader = Loader(shards, CROP, arguments.batch, device, arguments.threads, engine_load=arguments.engine_load)
+        epochs = count()
         ours = {precision: Ours(arguments, precision) for precision in arguments.precisions}
         best = ours[arguments.precisions[-1]]
         sides: dict[str, Callable[[], float]] = {
@@ -179,6 +183,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--layout", default="towers", choices=["towers", "one-piece"], help="of our network")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="of our network; the last is fed end to end")
     parser.add_argument("--threads", type=int, default=THREADS, help="that decode, and on a CPU train")
+    parser.add_argument("--engine-load", type=float, help="share of the images that a GPU's JPEG engine decodes")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     return parser.parse_args()
 

@@ -27,6 +27,12 @@ from data_shards.shard_set import ShardSet
 
 Batch = tuple[Tensor, Tensor]
 
+ENGINE_THREADS = 30
+"""(ours) As how many threads a GPU's JPEG engine counts: DALI's own load of .65 is then that of 16. Not measured yet."""
+
+RGB: dict[str, Any] = {"output_type": types.RGB, "adjust_orientation": False, "jpeg_fancy_upsampling": True}
+"""Without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
+
 CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))
 """[K12 §4.1] (x, y) as fractions of the free play; each is seen mirrored too."""
 
@@ -57,6 +63,8 @@ class Loader:
     rank: int = 0
     num_ranks: int = 1
     """Which replica's part of each batch this is, of how many."""
+    engine_load: float | None = None
+    """Share of the images that a GPU's JPEG engine decodes; where not given, the more the fewer threads there are."""
 
     def __post_init__(self) -> None:
         # DALI crashes on a region that does not lie in its image.
@@ -142,7 +150,10 @@ class Loader:
             "tars": [str(piece.tar) for piece in pieces],
             "indexes": [str(piece.index_file) for piece in pieces],
             "labelled": self.shards.labelled,
-            "on_gpu": on_gpu,
+            "decoding": {
+                "device": "mixed" if on_gpu else "cpu",
+                "hw_decoder_load": self.engine_load or ENGINE_THREADS / (ENGINE_THREADS + self.num_threads),
+            },
             "batch_size": batch_size,
             "num_threads": self.num_threads,
             "device_id": (self.device.index or 0) if on_gpu else None,
@@ -197,13 +208,13 @@ class _InBatches:
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _training_pipeline(
-    crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
+    crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], labelled: bool, decoding: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Only the crop is decoded; its pixels are those of the same region of the whole image. The CPU mirrors it later."""
     jpegs, digits = _read(tars, indexes, labelled)
     corner = fn.external_source(_InBatches(draws.corner, share), dtype=types.INT32, ndim=1)
-    images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **_decoding(on_gpu))
-    if on_gpu:
+    images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **RGB, **decoding)
+    if decoding["device"] == "mixed":
         mirror = fn.external_source(_InBatches(draws.mirror, share), dtype=types.INT32, ndim=0)
         images = fn.flip(images, horizontal=mirror)
     return images, digits
@@ -211,10 +222,15 @@ def _training_pipeline(
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _view_pipeline(
-    crop: int, places: tuple[tuple[float, float], ...], tars: list[str], indexes: list[str], labelled: bool, on_gpu: bool
+    crop: int,
+    places: tuple[tuple[float, float], ...],
+    tars: list[str],
+    indexes: list[str],
+    labelled: bool,
+    decoding: dict[str, Any],
 ) -> tuple[Any, Any]:
     jpegs, digits = _read(tars, indexes, labelled)
-    images = fn.decoders.image(jpegs, **_decoding(on_gpu))
+    images = fn.decoders.image(jpegs, **RGB, **decoding)
     return fn.stack(*(_crop(images, crop, x, y) for x, y in places)), digits
 
 
@@ -239,12 +255,6 @@ def _mirror(images: Tensor, mirror: NDArray[np.int32]) -> None:
     for image, mirrored in zip(images.numpy(), mirror, strict=True):
         if mirrored:
             cv2.flip(image, 1, dst=image)
-
-
-def _decoding(on_gpu: bool) -> dict[str, Any]:
-    """RGB, without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
-    device = "mixed" if on_gpu else "cpu"
-    return {"device": device, "output_type": types.RGB, "adjust_orientation": False, "jpeg_fancy_upsampling": True}
 
 
 def _sentence(error: RuntimeError) -> str:
