@@ -4,8 +4,9 @@ PYTHON ?= python3.11
 PORT ?= 4200
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Prefect's own database and settings lie in the workspace too; nothing is written to the home folder.
-export PREFECT_HOME ?= $(abspath $(WORKSPACE))/prefect
+# Prefect's database and settings and Matplotlib's cache lie in the workspace too; nothing is written to the home folder.
+export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(WORKSPACE))/prefect
+export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 
 # What tasks/launch.py gives every worker; in a benchmark both sides have it.
 AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
@@ -28,7 +29,7 @@ demo: .venv/installed  ## Table 2 in miniature: synthetic images to error rates,
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
 test: .venv/installed  ## Run the tests
-	@mkdir -p "$(PREFECT_HOME)"
+	@mkdir -p "$(MPLCONFIGDIR)"
 	@.venv/bin/python -m pytest
 
 lint: .venv/installed  ## Format, lint, types, layers

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cyclopts import App
+from cyclopts import Parameter as Option
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
@@ -17,7 +18,8 @@ from tasks.workers.guard import explain
 
 def run(flow: Flow[..., Any]) -> None:
     """Parse the command line, run the flow, and print what it returns; exit with 1 and a sentence where the input is bad."""
-    app = App(name=f"python -m flows.{flow.fn.__name__}", help_format="plaintext", version_flags=[])
+    option = Option(consume_multiple=True)  # what a shell makes of `--weights runs/*/weights.safetensors`
+    app = App(name=f"python -m flows.{flow.fn.__name__}", help_format="plaintext", version_flags=[], default_parameter=option)
     last_words: list[str] = []
     # Handlers run last registered first: these words come after Prefect's own, which go to stderr.
     atexit.register(lambda: print("", *last_words, sep="\n", flush=True) if last_words else None)

@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.command_line import run
 from flows.evaluate import scope_of
 from flows.presets import Preset, PresetName, load_preset
-from flows.shard import prepare
+from flows.shard import choose_splits, prepare
 from flows.train import plan_training
 from model.training.config import Precision, TrainConfig
 from model.training.recipes import RecipeName
@@ -77,6 +77,7 @@ def reproduce(
     plan = plan.with_networks(num_networks, num_pretrained)
     compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace) as workspace:
+        _find_superset(plan, workspace)
         target = prepare(plan.target, plan.shards, workspace)
         superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
         pre_trainings = _pre_trainings(plan, preset, seed, superset)  # first, for they take longest
@@ -90,6 +91,19 @@ def reproduce(
         scope = scope_of(scored, plan.scored_on, VIEWS, preset, plan.digest)
         rows = _rows(plan.table, len(plain), len(starred), seed)
         return write_error_rates(rows, predictions, networks, scope, workspace, scored)
+
+
+def _find_superset(plan: Preset, workspace: Path) -> None:
+    """See that its files are there, before the hours that come first."""
+    if plan.superset is None or not plan.num_pretrained:
+        return
+    try:
+        choose_splits(plan.superset, ["train"], workspace)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the starred networks are pre-trained on {plan.superset.kind}, and its {error}; "
+            f"put it there, or set num_pretrained to 0"
+        ) from error
 
 
 def _from_scratch(plan: Preset, preset: str, seed: int, target: TrainingSet) -> list[Training]:

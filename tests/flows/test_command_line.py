@@ -40,6 +40,16 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
         ("reproduce", ["--epochs", "0"], "epochs: Input should be greater than 0"),
         ("train", ["--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
         ("evaluate", [], "Parameter --weights requires an argument"),
+        (
+            "evaluate",
+            ["--weights", "a.safetensors", "b.safetensors"],
+            "a.safetensors; expected the weights.safetensors of a finished run",
+        ),
+        (
+            "reproduce",
+            ["--preset", "ilsvrc2012", "--source", "tests"],
+            "the starred networks are pre-trained on fall2011, and its train: no fall11*.tar in",
+        ),
     ],
 )
 def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):
