@@ -54,6 +54,10 @@ def train(
             device, sharing every batch); what suits the devices where not given.
         workspace: Folder for everything that is made.
     """
+    if initial_weights is not None and width is not None:
+        raise ValueError(
+            f"both a width and {initial_weights} were given; a network that is fine-tuned has the width of its weights"
+        )
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network, layout)

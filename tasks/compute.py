@@ -1,7 +1,5 @@
 """On which devices networks are trained and tested, in which layout, and how many side by side."""
 
-from typing import Literal
-
 import torch
 from pydantic import BaseModel, ConfigDict
 
@@ -70,7 +68,6 @@ def _usual_layout(devices: tuple[str, ...]) -> Layout:
 
 
 def _check(device: str) -> None:
-    kind: Literal["cpu", "cuda"] | str
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
         return

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from model.evaluation.error_rates import ErrorCounts
 from model.training.schedule import Rates
@@ -80,14 +81,7 @@ class State:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "State":
         """Undo `to_dict`."""
-        sums = Sums(**{**values["sums"], "train": ErrorCounts(**values["sums"]["train"])})
-        records = [_record(row) for row in values["records"]]
-        return cls(**{**values, "sums": sums, "records": records})
-
-
-def _record(row: dict[str, Any]) -> Record:
-    val = None if row["val"] is None else ErrorCounts(**row["val"])
-    return Record(**{**row, "train": ErrorCounts(**row["train"]), "val": val})
+        return TypeAdapter(cls).validate_python(values)
 
 
 def val_errors(records: Sequence[Record]) -> list[float]:
