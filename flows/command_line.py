@@ -51,6 +51,8 @@ def run(flow: Flow[..., Any]) -> None:
 def _sentence(error: Exception) -> str | None:
     if isinstance(error, ParameterTypeError):
         return " ".join(str(error).split())
+    if str(error).startswith("Failed to reach API"):  # a bare RuntimeError of Prefect's
+        return f"{error}, to which PREFECT_API_URL points; start that server (make up), or unset it and the run has its own"
     return explain(error, Path.cwd())
 
 

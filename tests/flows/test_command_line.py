@@ -16,9 +16,9 @@ from flows.train import train
 from flows.verify import verify
 
 
-def call(flow, *options, home):
+def call(flow, *options, home, **variables):
     command = [sys.executable, "-m", f"flows.{flow}", *map(str, options)]
-    environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), **variables}
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
     )
@@ -56,6 +56,16 @@ def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):
     result = call(flow, *options, home=tmp_path)
     assert result.returncode != 0
     assert message in " ".join(result.stdout.replace("│", " ").split())
+    assert "Traceback" not in result.stdout
+
+
+def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
+    result = call("train", home=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[-1] == (
+        "error: Failed to reach API at http://127.0.0.1:9/api/, to which PREFECT_API_URL points; "
+        "start that server (make up), or unset it and the run has its own"
+    )
     assert "Traceback" not in result.stdout
 
 
