@@ -58,8 +58,9 @@ class Checkpoints:
         paths = self.paths()
         for path in reversed(paths):
             try:
-                if (damaged := ZipFile(path).testzip()) is not None:  # torch does not look at the checksums
-                    raise BadZipFile(damaged)
+                with ZipFile(path) as archive:
+                    if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums
+                        raise BadZipFile(damaged)
                 values = torch.load(path, map_location="cpu", weights_only=True)
                 network.load_state_dict(values["network"])
                 sgd.load_state_dict(values["sgd"])

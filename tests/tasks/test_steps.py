@@ -1,4 +1,4 @@
-"""What people see of a step, on a real server that goes away."""
+"""What people see of a step, on a real server and where none answers any more."""
 
 import logging
 from contextvars import Context

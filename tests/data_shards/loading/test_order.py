@@ -142,6 +142,15 @@ def test_replicas_share_every_batch_and_together_have_the_order_of_one(
         assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize("num_ranks", [2, 3, 5, 8])
+def test_no_replica_has_more_of_the_last_batch_than_of_a_full_one(num_ranks: int) -> None:
+    for batch_size in range(num_ranks, 40):
+        for rest in range(1, batch_size):
+            for rank in range(num_ranks):
+                full, last = batch_spans(batch_size + rest, batch_size, 0, rank, num_ranks)
+                assert len(last) <= len(full)
+
+
 def test_samples_of_one_tar_that_follow_each_other_stay_one_piece(shards: ShardSet) -> None:
     whole = epoch_order(shards, 0, 0)
     assert take(whole, batch_spans(60, 7)) == whole
