@@ -97,7 +97,7 @@ class Trainer:
         self.state = self.saving.checkpoints.load(self.network, self.sgd, self.progress.say)
         if not self.replicas.first:
             self.state.sums.forget_images()  # the first one has them, of all replicas
-        self.progress.resume(self.state.epoch, self.state.images)
+        self.progress.begin(self.state.epoch, self.state.images)
         try:
             with closing(self.data.training_epochs(self.state.epoch, self.state.images)) as epochs:
                 while (rates := learning_rates(self.config, self.state.epoch, val_errors(self.state.records))) is not None:

@@ -20,12 +20,13 @@ class Progress:
         self.last_line = self.start = perf_counter()
         self.resumed_at = 0.0
 
-    def resume(self, epoch: int, images: int) -> None:
-        """Say where the run goes on: so many images into an epoch (from 0)."""
+    def begin(self, epoch: int, images: int) -> None:
+        """Say where the run begins or goes on: so many images into an epoch (from 0)."""
         self.resumed_at = epoch + images / self.images_per_epoch
+        how = f"starting: {self.num_epochs} epochs of {self.images_per_epoch:,} images"
         if self.resumed_at:
-            place = f"after epoch {epoch}/{self.num_epochs}" + (f" and {images:,} images" if images else "")
-            self.say(f"{self._percent(self.resumed_at)}  resumed {place}")
+            how = f"resumed after epoch {epoch}/{self.num_epochs}" + (f" and {images:,} images" if images else "")
+        self.say(f"{self._percent(self.resumed_at)}  {how}")
 
     def due(self) -> bool:
         """Whether nothing was said for some seconds."""

@@ -36,9 +36,13 @@ def test_lines_keep_their_distance_and_always_say_the_share_of_waiting(monkeypat
     assert re.match(r" 45%  epoch 5/10  loss 2\.000  25% waiting for images  [\d,]+ images/s  \d:\d\d:\d\d left", lines[0])
 
 
-def test_a_resumed_run_says_where_it_goes_on():
+def test_a_run_says_where_it_begins_or_goes_on():
     lines = []
-    Progress(4, 100, lines.append).resume(1, 0)
-    Progress(4, 100, lines.append).resume(0, 50)
-    Progress(4, 100, lines.append).resume(0, 0)
-    assert lines == [" 25%  resumed after epoch 1/4", " 12%  resumed after epoch 0/4 and 50 images"]
+    Progress(4, 100, lines.append).begin(1, 0)
+    Progress(4, 100, lines.append).begin(0, 50)
+    Progress(4, 100, lines.append).begin(0, 0)
+    assert lines == [
+        " 25%  resumed after epoch 1/4",
+        " 12%  resumed after epoch 0/4 and 50 images",
+        "  0%  starting: 4 epochs of 100 images",
+    ]
