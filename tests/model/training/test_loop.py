@@ -184,6 +184,7 @@ def test_every_line_of_a_run_says_the_share_of_waiting(tmp_path, monkeypatch):
     run, lines = trainer(tmp_path, Images(), record_every=1), []
     run.progress.say = lines.append
     run.run()
+    assert lines.pop(0) == "  0%  starting: 3 epochs of 24 images"
     assert len(lines) == 3 * 4, "a line a step and one an epoch"
     assert all(re.search(r"  \d+% waiting for images  ", line) for line in lines)
 
