@@ -1,0 +1,165 @@
+"""Jobs in, artefacts out: the one way in which anything is found or made.
+
+Called by every task. What exists is checked and returned; what is missing is made by worker processes and published.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from base.files import atomic_write
+from base.progress import Message
+from tasks.artifacts import FileEntry, begin, differing_in_code, find, publish, read_manifest
+from tasks.code import code_digest
+from tasks.job import COUNTS, JOB, WORK, Artifact, Job, Key, to_job_file
+from tasks.launch import Unit, launch
+from tasks.progress import Display, Log, run_log
+from tasks.workspace import Workspace
+
+CHECKSUMS = "checksums.json"
+"""In the scratch space: size and SHA-256 of large files, from when they were written."""
+
+
+class Runner(Protocol):
+    """What runs units of work: processes of this machine, or the workers of a cluster."""
+
+    def __call__(
+        self,
+        units: Sequence[Unit],
+        at_once: int,
+        heard: Callable[[Unit, Message], None],
+        done: Callable[[Unit], None],
+    ) -> None:
+        """Run all units, `at_once` at a time."""
+
+
+def make(
+    jobs: Sequence[Job],
+    workspace: Workspace,
+    at_once: int = 1,
+    processes: int = 1,
+    holding: AbstractContextManager[None] | None = None,
+    finish: Callable[[Job, Path], None] = lambda job, directory: None,
+    run: Runner = launch,
+) -> list[Artifact]:
+    """Return the artefacts of the jobs, in order, after making those that are missing.
+
+    `at_once` jobs are made at a time; a stage that can be shared is done by as many `processes`. Something can be held
+    meanwhile, such as GPUs. `finish` adds to a job's folder before it is published.
+
+    Raises:
+        InputError: a damaged artefact, or something that a worker refused.
+        tasks.launch.WorkerError: a worker crashed or was killed.
+    """
+    log = run_log()
+    paths = [_place(job, workspace, log) for job in jobs]
+    missing = {path: job for path, job in zip(paths, jobs, strict=True) if find(path, job.large) is None}
+    for path, job in dict(zip(paths, jobs, strict=True)).items():
+        if path not in missing:
+            log.info("%s: found %s", job.title, path)
+            _compare_libraries(path, job, log)
+    if missing:
+        with holding or nullcontext():
+            _make(missing, at_once, processes, finish, run, log)
+    return [_found(path, job) for path, job in zip(paths, jobs, strict=True)]
+
+
+def key_of(job: Job) -> Key:
+    """Return what the artefact of a job is made from."""
+    return Key(job.inputs, job.settings, code_digest(job.modules))
+
+
+def partial_of(job: Job, workspace: Workspace) -> Path:
+    """Return the folder in which a job's artefact is being made."""
+    path = _path(job, workspace)
+    return path.with_name(f"{path.name}.partial")
+
+
+def _path(job: Job, workspace: Workspace) -> Path:
+    return workspace.path / job.folder / key_of(job).digest[:12]
+
+
+def _place(job: Job, workspace: Workspace, log: Log) -> Path:
+    """Where the artefact of a job is, or will be. Names the newest one that differs in code only, and takes it if asked to."""
+    path = _path(job, workspace)
+    others = [] if path.exists() else differing_in_code(path.parent, key_of(job))
+    if not others:
+        return path
+    commit = read_manifest(others[0]).code_version
+    if workspace.reuse:
+        log.info("%s: reusing %s, made by the code of commit %s", job.title, others[0], commit)
+        return others[0]
+    log.info("%s: %s differs in code only (commit %s); making it again, --reuse would take it", job.title, others[0], commit)
+    return path
+
+
+def _make(
+    missing: dict[Path, Job],
+    at_once: int,
+    processes: int,
+    finish: Callable[[Job, Path], None],
+    run: Runner,
+    log: Log,
+) -> None:
+    """Run the stages of the missing jobs one after another, and publish each job after its last stage."""
+    for path, job in missing.items():
+        with atomic_write(begin(path, keep=job.resumable) / JOB) as file:
+            file.write(to_job_file(job))
+    everything, job = list(missing), next(iter(missing.values()))
+    groups = [everything] if job.together else [[path] for path in everything]
+    with Display(log) as display:
+        for stage in job.stages:
+            units = [(unit, number) for number, group in enumerate(groups) for unit in _units(stage, group, missing, processes)]
+            group_of, left = dict(units), Counter(number for _, number in units)
+
+            def done(unit: Unit, last: bool = stage == job.stages[-1]) -> None:
+                left[group_of[unit]] -= 1
+                for path in groups[group_of[unit]] if last and not left[group_of[unit]] else ():
+                    _publish(path, missing[path], finish)
+
+            run(list(group_of), max(at_once, processes), display, done)
+
+
+def _units(stage: str, group: Sequence[Path], missing: dict[Path, Job], processes: int) -> list[Unit]:
+    """The processes of one stage of some jobs."""
+    job = missing[group[0]]
+    files = [str(path.with_name(f"{path.name}.partial") / JOB) for path in group]
+    total = processes if stage == job.shared_stage else 1
+    title = job.title if len(group) == 1 else f"{job.title} and {len(group) - 1} more"
+    return [Unit(stage, (*files, f"{number}/{total}"), title) for number in range(total)]
+
+
+def _publish(path: Path, job: Job, finish: Callable[[Job, Path], None]) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    finish(job, partial)
+    checksums = partial / WORK / CHECKSUMS
+    known = json.loads(checksums.read_bytes()) if checksums.exists() else {}
+    publish(
+        path,
+        key_of(job),
+        json.loads((partial / COUNTS).read_bytes()),
+        {name: FileEntry.model_validate(entry) for name, entry in known.items()},
+        _libraries(job),
+    )
+
+
+def _libraries(job: Job) -> dict[str, str]:
+    return {name: version(name) for name in job.libraries}
+
+
+def _compare_libraries(path: Path, job: Job, log: Log) -> None:
+    made_with, here = read_manifest(path).libraries, _libraries(job)
+    other = [f"{name} {made_with[name]} (here {here[name]})" for name in made_with if here.get(name, "") != made_with[name]]
+    if other:
+        log.info("%s: made with %s; the last bits can differ from those made here", job.title, ", ".join(other))
+
+
+def _found(path: Path, job: Job) -> Artifact:
+    artifact = find(path, sizes_only=True)
+    if artifact is None:
+        raise RuntimeError(f"{job.title} ended without leaving {path}")
+    return artifact
