@@ -55,7 +55,7 @@ def _read_devkit(path: Path) -> Devkit:
             data = tar.extractfile(member) if Path(member.name).name == META else None
             if data is not None:
                 return parse_meta(data.read(), f"{META} in {path}")
-    raise ValueError(f"{path} holds no {META}; expected the devkit of ILSVRC-2010 or 2012")
+    raise InputError(f"{path} holds no {META}; expected the devkit of ILSVRC-2010 or 2012")
 
 
 def _true_ids(truth: Path, devkit: Devkit) -> list[int]:
@@ -68,7 +68,7 @@ def _read(path: Path) -> str:
     try:
         return path.expanduser().read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file; expected lines of ILSVRC IDs") from error
+        raise InputError(f"{path} is not a text file; expected lines of ILSVRC IDs") from error
 
 
 def _note(num_long: int, devkit: Devkit) -> str | None:
