@@ -23,6 +23,8 @@ Resource = Annotated[T, _RESOURCE]
 
 JOB = "job.json"
 COUNTS = "counts.json"
+CHECKSUMS = "checksums.json"
+"""In the scratch space: size and SHA-256 of large files, from when they were written."""
 WORK = "work"
 """Scratch space of a job, deleted when its artefact is published: plans, checkpoints, parts."""
 
@@ -121,6 +123,11 @@ class Job(BaseModel, ABC):
     @abstractmethod
     def folder(self) -> Path:
         """The folder in the workspace that holds the artefacts of this kind."""
+
+    def num_units(self, directory: Path) -> int:
+        """Return into how many units the shared stage can be divided, once the stages before it are done."""
+        del directory
+        return 1
 
     @property
     def modules(self) -> tuple[str, ...]:

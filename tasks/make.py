@@ -15,14 +15,10 @@ from base.files import atomic_write
 from base.progress import Message
 from tasks.artifacts import FileEntry, begin, differing_in_code, find, publish, read_manifest
 from tasks.code import code_digest
-from tasks.job import COUNTS, JOB, WORK, Artifact, Job, Key, to_job_file
+from tasks.job import CHECKSUMS, COUNTS, JOB, WORK, Artifact, Job, Key, to_job_file
 from tasks.launch import Unit, launch
 from tasks.progress import Display, Log, run_log
 from tasks.workspace import Workspace
-
-CHECKSUMS = "checksums.json"
-"""In the scratch space: size and SHA-256 of large files, from when they were written."""
-
 
 class Runner(Protocol):
     """What runs units of work: processes of this machine, or the workers of a cluster."""
@@ -56,12 +52,11 @@ def make(
         tasks.launch.WorkerError: a worker crashed or was killed.
     """
     log = run_log()
-    paths = [_place(job, workspace, log) for job in jobs]
-    missing = {path: job for path, job in zip(paths, jobs, strict=True) if find(path, job.large) is None}
-    for path, job in dict(zip(paths, jobs, strict=True)).items():
-        if path not in missing:
-            log.info("%s: found %s", job.title, path)
-            _compare_libraries(path, job, log)
+    paths = [place(job, workspace) for job in jobs]
+    unique = dict(zip(paths, jobs, strict=True))
+    for path, job in unique.items():
+        _say_what_there_is(path, job, log)
+    missing = {path: job for path, job in unique.items() if find(path, job.large) is None}
     if missing:
         with holding or nullcontext():
             _make(missing, at_once, processes, finish, run, log)
@@ -73,28 +68,36 @@ def key_of(job: Job) -> Key:
     return Key(job.inputs, job.settings, code_digest(job.modules))
 
 
+def place(job: Job, workspace: Workspace) -> Path:
+    """Return where the artefact of a job is or will be; if the workspace reuses, the newest one that differs in code only."""
+    key = key_of(job)
+    path = workspace.path / job.folder / key.digest[:12]
+    others = differing_in_code(path.parent, key) if workspace.reuse and not path.exists() else []
+    return others[0] if others else path
+
+
 def partial_of(job: Job, workspace: Workspace) -> Path:
     """Return the folder in which a job's artefact is being made."""
-    path = _path(job, workspace)
+    path = place(job, workspace)
     return path.with_name(f"{path.name}.partial")
 
 
-def _path(job: Job, workspace: Workspace) -> Path:
-    return workspace.path / job.folder / key_of(job).digest[:12]
-
-
-def _place(job: Job, workspace: Workspace, log: Log) -> Path:
-    """Where the artefact of a job is, or will be. Names the newest one that differs in code only, and takes it if asked to."""
-    path = _path(job, workspace)
-    others = [] if path.exists() else differing_in_code(path.parent, key_of(job))
-    if not others:
-        return path
-    commit = read_manifest(others[0]).code_version
-    if workspace.reuse:
-        log.info("%s: reusing %s, made by the code of commit %s", job.title, others[0], commit)
-        return others[0]
-    log.info("%s: %s differs in code only (commit %s); making it again, --reuse would take it", job.title, others[0], commit)
-    return path
+def _say_what_there_is(path: Path, job: Job, log: Log) -> None:
+    """Name the artefact that is found, and any that differs in code only."""
+    key = key_of(job)
+    if not path.exists():
+        for other in differing_in_code(path.parent, key)[:1]:
+            commit = read_manifest(other).code_version
+            log.info("%s: %s differs in code only (commit %s); making it again, --reuse takes it", job.title, other, commit)
+        return
+    manifest, here = read_manifest(path), _libraries(job)
+    if manifest.code == key.code:
+        log.info("%s: found %s", job.title, path)
+    else:
+        log.info("%s: reusing %s, made by the code of commit %s", job.title, path, manifest.code_version)
+    made_with = manifest.libraries
+    if differ := [f"{name} {made_with[name]} (here {here[name]})" for name in made_with if here.get(name) != made_with[name]]:
+        log.info("%s: made with %s; made here, its last bits could differ", job.title, ", ".join(differ))
 
 
 def _make(
@@ -128,7 +131,7 @@ def _units(stage: str, group: Sequence[Path], missing: dict[Path, Job], processe
     """The processes of one stage of some jobs."""
     job = missing[group[0]]
     files = [str(path.with_name(f"{path.name}.partial") / JOB) for path in group]
-    total = processes if stage == job.shared_stage else 1
+    total = min(processes, job.num_units(Path(files[0]).parent)) if stage == job.shared_stage else 1
     title = job.title if len(group) == 1 else f"{job.title} and {len(group) - 1} more"
     return [Unit(stage, (*files, f"{number}/{total}"), title) for number in range(total)]
 
@@ -149,13 +152,6 @@ def _publish(path: Path, job: Job, finish: Callable[[Job, Path], None]) -> None:
 
 def _libraries(job: Job) -> dict[str, str]:
     return {name: version(name) for name in job.libraries}
-
-
-def _compare_libraries(path: Path, job: Job, log: Log) -> None:
-    made_with, here = read_manifest(path).libraries, _libraries(job)
-    other = [f"{name} {made_with[name]} (here {here[name]})" for name in made_with if here.get(name, "") != made_with[name]]
-    if other:
-        log.info("%s: made with %s; the last bits can differ from those made here", job.title, ", ".join(other))
 
 
 def _found(path: Path, job: Job) -> Artifact:

@@ -16,7 +16,7 @@ from tasks.job import WORK, Artifact, External
 from tasks.jobs.members import MEMBERS, MembersJob
 from tasks.jobs.shard import BAD, ShardJob
 from tasks.launch import launch
-from tasks.make import make, partial_of
+from tasks.make import make, partial_of, place
 from tasks.workspace import Workspace
 
 MAX_BAD_NAMED = 40
@@ -37,7 +37,10 @@ def shard_split(
         InputError: images that cannot be decoded, or another fault of the source; a damaged set, or one that leaves out images
             although that is an error.
     """
-    job = _job(source, split, config, workspace)
+    dataset = source.open(workspace.sources)
+    job = _job(dataset, source, split, config, workspace)
+    if not place(job, workspace).exists():
+        job = job.model_copy(update={"lists": _list_members(dataset, split, workspace)})
     processes, run = (num_workers or processors(), launch) if cluster is None else (MAX_SHARES, cluster_runner(cluster))
     try:
         made = make([job], workspace, processes=processes, run=run)[0]
@@ -51,8 +54,7 @@ def dataset_name(shards: Artifact) -> str:
     return shards.path.parent.parent.name
 
 
-def _job(source: Source, split: Split, config: ShardConfig, workspace: Workspace) -> ShardJob:
-    dataset = source.open(workspace.sources)
+def _job(dataset: Dataset, source: Source, split: Split, config: ShardConfig, workspace: Workspace) -> ShardJob:
     return ShardJob(
         **dict(config),
         dataset=External(values=dataset.identity(split)),
@@ -60,7 +62,6 @@ def _job(source: Source, split: Split, config: ShardConfig, workspace: Workspace
         dataset_name=dataset.name,
         split=split,
         unpack_dir=workspace.sources,
-        lists=_list_members(dataset, split, workspace),
     )
 
 

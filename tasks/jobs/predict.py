@@ -55,3 +55,8 @@ class PredictJob(Job):
     def folder(self) -> Path:
         """`predictions/<weights>/<dataset>-<split>`."""
         return Path("predictions", self.weights.digest[:12], f"{self.dataset}-{self.split}")
+
+    def num_units(self, directory: Path) -> int:
+        """Return the number of shards."""
+        del directory
+        return self.shards.counts.get("shards", 1)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from data_shards.datasets.dataset import Dataset, JobSource, Split
-from data_shards.planning import ShardConfig
-from tasks.job import External, Job, Resource
+from data_shards.planning import Plan, ShardConfig
+from tasks.job import WORK, External, Job, Resource
 
 BAD = "bad"
 """In the scratch space: what could not be decoded, one file per shard, if that stops the run."""
@@ -30,7 +30,7 @@ class ShardJob(ShardConfig, Job):
     dataset_name: Resource[str]
     split: Resource[Split]
     unpack_dir: Resource[Path]
-    lists: Resource[Mapping[Path, Path]]
+    lists: Resource[Mapping[Path, Path]] = {}
     """For each of the archives, the list of its members."""
     bad_images: Resource[Literal["error", "report"]] = "error"
     """What is done about bad images does not change a set that has none; `tasks.shard` checks one that has."""
@@ -49,6 +49,10 @@ class ShardJob(ShardConfig, Job):
     def modules(self) -> tuple[str, ...]:
         """The workers, and the module of this dataset alone: a new dataset makes no other one's shards old."""
         return (*super().modules, type(self.source).__module__)
+
+    def num_units(self, directory: Path) -> int:
+        """Return the number of shards that are planned."""
+        return len(Plan(directory / WORK))
 
     def open_dataset(self) -> Dataset:
         """Return the dataset, its archives listed."""

@@ -33,3 +33,8 @@ class VerifyJob(Job):
     def folder(self) -> Path:
         """`verified/<dataset>-<split>`."""
         return Path("verified", f"{self.dataset}-{self.split}")
+
+    def num_units(self, directory: Path) -> int:
+        """Return the number of shards."""
+        del directory
+        return self.shards.counts.get("shards", 1)
