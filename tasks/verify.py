@@ -61,7 +61,7 @@ def verify_set(shards: Path, decode: bool, num_workers: int | None, workspace: W
     if faults:
         faults.append("its shards were not read: restore the lists first, or delete the set to make it again")
     else:
-        faults = _faults_of_shards(shards, manifest, decode, num_workers or processors(), workspace)
+        faults = _faults_of_shards(shards, decode, num_workers or processors(), workspace)
     return SetReport(name=name_of(shards), path=shards, counts=manifest.counts, faults=faults)
 
 
@@ -82,11 +82,12 @@ def _faults_of_lists(shards: Path, manifest: Manifest) -> list[str]:
     return faults
 
 
-def _faults_of_shards(shards: Path, manifest: Manifest, decode: bool, num_workers: int, workspace: Workspace) -> list[str]:
+def _faults_of_shards(shards: Path, decode: bool, num_workers: int, workspace: Workspace) -> list[str]:
     dataset, split = name_of(shards).split(" ")
     job = VerifyJob(shards=_artifact(shards), dataset=dataset, split=split, decode=decode, at=datetime.now(UTC))
-    made = make([job], workspace, processes=min(num_workers, manifest.counts["shards"]))[0]
-    return sorted(fault for file in made.path.glob(FAULTS.format("*")) for fault in json.loads(file.read_bytes()))
+    made = make([job], workspace, processes=num_workers)[0]
+    faults: list[str] = json.loads((made.path / FAULTS).read_bytes())
+    return faults
 
 
 def _artifact(path: Path) -> Artifact:

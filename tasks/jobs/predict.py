@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from model.evaluation.classifiers import Classifier
-from tasks.job import Artifact, Job, Resource, Weights
+from tasks.job import WORK, Artifact, Job, Resource, Weights
 
 PREDICTIONS = "predictions.parquet"
 PARTS = "parts"
@@ -60,3 +60,8 @@ class PredictJob(Job):
         """Return the number of shards."""
         del directory
         return self.shards.counts.get("shards", 1)
+
+
+def part_path(directory: Path, shard_name: str) -> Path:
+    """Return where the predictions of one shard are until they are joined."""
+    return directory / WORK / PARTS / f"{shard_name.removesuffix('.tar')}.parquet"

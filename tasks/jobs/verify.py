@@ -1,4 +1,6 @@
-"""A finished set of shards, read again: `verified/<dataset>-<split>/<key>`, one file of faults per process."""
+"""A finished set of shards, read again: `verified/<dataset>-<split>/<key>/faults.json`.
+
+Worker `verify` reads shards (any number of processes), worker `faults` joins what they found."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,13 +8,13 @@ from typing import ClassVar
 
 from tasks.job import Artifact, Job, Resource
 
-FAULTS = "faults-{}.json"
+FAULTS = "faults.json"
 
 
 class VerifyJob(Job):
     """One set to be read again."""
 
-    stages: ClassVar = ("verify",)
+    stages: ClassVar = ("verify", "faults")
     shared_stage: ClassVar = "verify"
 
     shards: Artifact

@@ -10,15 +10,15 @@ from base.files import write_text
 from base.progress import Progress
 from data_shards.verifying import verify_shard
 from tasks.artifacts import read_manifest
-from tasks.job import Share
-from tasks.jobs.verify import FAULTS, VerifyJob
-from tasks.workers.entry import Counts, run_worker
+from tasks.job import WORK, Share
+from tasks.jobs.verify import VerifyJob
+from tasks.workers.entry import run_worker
 
 SHARDS_AT_ONCE = 64
 """Whose rows are held in memory."""
 
 
-def main(job: VerifyJob, directory: Path, progress: Progress, share: Share) -> Counts:
+def main(job: VerifyJob, directory: Path, progress: Progress, share: Share) -> None:
     """Write down what is wrong with each shard of the share."""
     manifest = read_manifest(job.shards.path)
     sha256_of = {name: entry.sha256 for name, entry in manifest.files.items()}
@@ -35,8 +35,7 @@ def main(job: VerifyJob, directory: Path, progress: Progress, share: Share) -> C
                 progress.say(fault)
             done, num_bytes = done + len(rows), num_bytes + (pc.sum(rows["size"]).as_py() or 0)
             progress.report(done, total, "images", bytes=num_bytes)
-    write_text(directory / FAULTS.format(share.number), json.dumps(faults))
-    return {"images": job.shards.counts["images"]}
+    write_text(directory / WORK / f"{share.number}.json", json.dumps(faults))
 
 
 if __name__ == "__main__":
