@@ -9,9 +9,11 @@ from prefect import task
 from prefect.runtime import task_run
 
 from base.errors import InputError
+from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
 from tasks.compute import Compute
 from tasks.gpus import held
-from tasks.job import Job, Weights
+from tasks.job import Artifact, Job, Weights
 from tasks.jobs.train import CURVES, METRICS, WEIGHTS, TrainJob
 from tasks.make import make
 from tasks.workspace import Workspace
@@ -26,6 +28,29 @@ def train_networks(jobs: Sequence[TrainJob], compute: Compute, workspace: Worksp
     """Train every network that is missing, resuming those that were begun: `runs/<name>/<key>`."""
     runs = make(jobs, workspace, compute.at_once, holding=held(compute.gpus), finish=_draw_curves)
     return [open_weights(run.path / WEIGHTS) for run in runs]
+
+
+def plan_training(
+    name: str,
+    recipe: str,
+    network: NetworkConfig,
+    training: TrainConfig,
+    data: dict[str, Artifact],
+    compute: Compute,
+    initial: Weights | None = None,
+) -> TrainJob:
+    """Return the job that trains a network with an output for every class of the data (`train`, `val`, `colours`)."""
+    return TrainJob(
+        name=name,
+        recipe=recipe,
+        **data,
+        initial=initial,
+        network=network.model_copy(update={"num_classes": data["train"].counts["classes"]}),
+        training=training,
+        devices=compute.devices,
+        layout=compute.layout,
+        num_threads=compute.num_threads,
+    )
 
 
 def open_weights(path: Path) -> Weights:
