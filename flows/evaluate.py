@@ -16,6 +16,7 @@ from tasks.tabulate import RowPlan, TableRecord, search_member_weights, write_er
 from tasks.train import open_weights
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
+
 @flow(flow_run_name="evaluate {preset} {split}")
 def evaluate(
     weights: list[Path],

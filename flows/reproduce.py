@@ -131,9 +131,7 @@ def _fine_tunings(
 ) -> list[TrainJob]:
     network = plan.network.model_copy(update={"sixth_conv": True})
     return [
-        plan_training(
-            f"{preset}-fine-tuned-{n}", plan.recipe, network, _seeded(plan.fine_tuning, n), target, compute, weights
-        )
+        plan_training(f"{preset}-fine-tuned-{n}", plan.recipe, network, _seeded(plan.fine_tuning, n), target, compute, weights)
         for n, weights in enumerate(initial, start=seed)
     ]
 

@@ -7,8 +7,8 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.command_line import run
 from base.errors import InputError
+from flows.command_line import run
 from tasks.job import Artifact
 from tasks.verify import SetReport, find_duplicates, find_sets, name_of, verify_set
 from tasks.workspace import DEFAULT_WORKSPACE, locked

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import task
 
 from base.errors import InputError
-from data_shards.datasets.members import identity
+from data_shards.datasets.finding import identity
 from tasks.job import Artifact, External
 from tasks.jobs.checksum import ChecksumJob
 from tasks.make import make
@@ -40,5 +40,7 @@ def read_md5(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a list of MD5s ({error}); expected lines as md5sum writes them") from error
     if not known or not all(re.fullmatch("[0-9a-f]{32}", digest) for digest in known.values()):
-        raise InputError(f"{path} is not a list of MD5s; expected lines as md5sum writes them: 32 digits, two spaces, a file name")
+        raise InputError(
+            f"{path} is not a list of MD5s; expected lines as md5sum writes them: 32 digits, two spaces, a file name"
+        )
     return known

@@ -34,9 +34,7 @@ def cluster_runner(address: str) -> Runner:
         )
     runner = _dask(address)
 
-    def run(
-        units: Sequence[Unit], at_once: int, heard: Callable[[Unit, Message], None], done: Callable[[Unit], None]
-    ) -> None:
+    def run(units: Sequence[Unit], at_once: int, heard: Callable[[Unit, Message], None], done: Callable[[Unit], None]) -> None:
         if len(units) == 1:  # planning and closing are no work for a cluster
             launch(units, at_once, heard, done)
             return

@@ -51,9 +51,7 @@ def choose_compute(device: str, threads_per_network: int | None, layout: Layout 
     if len(devices) > 2 and layout != "replicas":
         raise InputError(f"{len(devices)} devices in {device!r}; the network has two towers: give one or two, or replicas")
     if len(devices) > 1 and layout == "one-piece":
-        raise InputError(
-            f"{len(devices)} devices in {device!r}; a network in one piece needs one: give one, or another layout"
-        )
+        raise InputError(f"{len(devices)} devices in {device!r}; a network in one piece needs one: give one, or another layout")
     threads = min(threads_per_network or processors(), processors())
     on_cpu = set(devices) == {"cpu"}
     at_once = processors() // threads if on_cpu else 1

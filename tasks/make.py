@@ -20,6 +20,10 @@ from tasks.launch import Unit, launch
 from tasks.progress import Display, Log, run_log
 from tasks.workspace import Workspace
 
+Finish = Callable[[Job, Path], None]
+"""Adds to a job's folder before it is published."""
+
+
 class Runner(Protocol):
     """What runs units of work: processes of this machine, or the workers of a cluster."""
 
@@ -39,7 +43,7 @@ def make(
     at_once: int = 1,
     processes: int = 1,
     holding: AbstractContextManager[None] | None = None,
-    finish: Callable[[Job, Path], None] = lambda job, directory: None,
+    finish: Finish = lambda job, directory: None,
     run: Runner = launch,
 ) -> list[Artifact]:
     """Return the artefacts of the jobs, in order, after making those that are missing.
@@ -100,31 +104,36 @@ def _say_what_there_is(path: Path, job: Job, log: Log) -> None:
         log.info("%s: made with %s; made here, its last bits could differ", job.title, ", ".join(differ))
 
 
-def _make(
-    missing: dict[Path, Job],
-    at_once: int,
-    processes: int,
-    finish: Callable[[Job, Path], None],
-    run: Runner,
-    log: Log,
-) -> None:
-    """Run the stages of the missing jobs one after another, and publish each job after its last stage."""
+def _make(missing: dict[Path, Job], at_once: int, processes: int, finish: Finish, run: Runner, log: Log) -> None:
+    """Run the stages of the missing jobs one after another; publish each job as soon as its last stage is done."""
     for path, job in missing.items():
         with atomic_write(begin(path, keep=job.resumable) / JOB) as file:
             file.write(to_job_file(job))
-    everything, job = list(missing), next(iter(missing.values()))
-    groups = [everything] if job.together else [[path] for path in everything]
+    job = next(iter(missing.values()))
+    groups = [list(missing)] if job.together else [[path] for path in missing]
+
+    def publish_all(group: int) -> None:
+        for path in groups[group]:
+            _publish(path, missing[path], finish)
+
     with Display(log) as display:
         for stage in job.stages:
-            units = [(unit, number) for number, group in enumerate(groups) for unit in _units(stage, group, missing, processes)]
-            group_of, left = dict(units), Counter(number for _, number in units)
+            units = {u: n for n, group in enumerate(groups) for u in _units(stage, group, missing, processes)}
+            _run_stage(units, publish_all if stage == job.stages[-1] else None, max(at_once, processes), display, run)
 
-            def done(unit: Unit, last: bool = stage == job.stages[-1]) -> None:
-                left[group_of[unit]] -= 1
-                for path in groups[group_of[unit]] if last and not left[group_of[unit]] else ():
-                    _publish(path, missing[path], finish)
 
-            run(list(group_of), max(at_once, processes), display, done)
+def _run_stage(
+    units: dict[Unit, int], finished: Callable[[int], None] | None, at_once: int, display: Display, run: Runner
+) -> None:
+    """Run units, each with the number of its group; `finished` is called with a group when its last unit is done."""
+    left = Counter(units.values())
+
+    def done(unit: Unit) -> None:
+        left[units[unit]] -= 1
+        if finished is not None and not left[units[unit]]:
+            finished(units[unit])
+
+    run(list(units), at_once, display, done)
 
 
 def _units(stage: str, group: Sequence[Path], missing: dict[Path, Job], processes: int) -> list[Unit]:
@@ -136,7 +145,7 @@ def _units(stage: str, group: Sequence[Path], missing: dict[Path, Job], processe
     return [Unit(stage, (*files, f"{number}/{total}"), title) for number in range(total)]
 
 
-def _publish(path: Path, job: Job, finish: Callable[[Job, Path], None]) -> None:
+def _publish(path: Path, job: Job, finish: Finish) -> None:
     partial = path.with_name(f"{path.name}.partial")
     finish(job, partial)
     checksums = partial / WORK / CHECKSUMS

@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel, ConfigDict
 
+from base.errors import InputError
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from model.evaluation.submissions import Score, parse_submission, score
 
@@ -33,8 +34,7 @@ def score_submission(submission: Path, truth: Path, meta: Path) -> ScoreRecord:
     """Score a submission against a truth file of the same devkit.
 
     Raises:
-        OSError: a file cannot be read.
-        ValueError: a file is not what it should be.
+        InputError: a file is missing, cannot be read or does not have the expected form.
     """
     devkit = _read_devkit(meta.expanduser())
     submitted = parse_submission(_read(submission), len(devkit.leaves), str(submission))

@@ -7,7 +7,7 @@ from prefect import task
 
 from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, Source, Split
-from data_shards.datasets.members import identity
+from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
 from data_shards.writing import BadImage
 from tasks.cluster import MAX_SHARES, cluster_runner

@@ -1,6 +1,7 @@
 """A finished set of shards, read again: `verified/<dataset>-<split>/<key>/faults.json`.
 
-Worker `verify` reads shards (any number of processes), worker `faults` joins what they found."""
+Worker `verify` reads shards (any number of processes), worker `faults` joins what they found.
+"""
 
 from datetime import datetime
 from pathlib import Path

@@ -57,5 +57,7 @@ def _arguments(arguments: list[str]) -> tuple[list[Path], Share]:
         share = Share(*map(int, last.split("/")))
     files = [Path(argument).absolute() for argument in arguments]
     if not files or not all(file.is_file() for file in files):
-        raise InputError(f"found {' '.join(arguments) or 'no arguments'}; expected the path of a {JOB}, then a share such as 0/2")
+        raise InputError(
+            f"found {' '.join(arguments) or 'no arguments'}; expected the path of a {JOB}, then a share such as 0/2"
+        )
     return files, share

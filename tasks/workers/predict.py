@@ -1,6 +1,6 @@
-"""Weights and shards to predictions: `python -m tasks.workers.predict JOB.json ... SHARE`. Images are decoded once for all networks.
+"""Weights and shards to predictions: `python -m tasks.workers.predict JOB.json ... SHARE`.
 
-The predictions of every shard are a part of their own, written whole; a run that was killed continues with the shards that lack
+Images are decoded once for all networks. The predictions of every shard are a part of their own, written whole; a run that was killed continues with the shards that lack
 one. `tasks.workers.join` joins the parts.
 """
 
@@ -92,7 +92,9 @@ def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.devi
         mean = info.colours.mean if info.colours.mean_image is None else "mean image"
         fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:
-        raise InputError(f"{path} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side")
+        raise InputError(
+            f"{path} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
+        )
     about = {**_about(job, shards, device), **fed, "weights": job.weights.digest, "crop": crop}
     return Tested(job, directory, member, crop, about)
 
