@@ -1,11 +1,12 @@
 """A split to the plan of its shards: `python -m tasks.workers.plan JOB.json`."""
 
+import shutil
 from pathlib import Path
 
 from base.progress import Progress
 from data_shards.planning import PLAN_FILE, plan_shards
-from tasks.job import WORK, Share
-from tasks.jobs.shard import ShardJob
+from tasks.job import JOB, WORK, Share
+from tasks.jobs.shard import BAD, ShardJob
 from tasks.workers.entry import run_worker
 
 MAX_ARCHIVES_NAMED = 4
@@ -15,8 +16,10 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     """Decide which image goes into which shard, and say what was found; a plan that exists is kept."""
     del share
     work = directory / WORK
+    shutil.rmtree(work / BAD, ignore_errors=True)  # of a run that bad images ended
     if (work / PLAN_FILE).exists():
         return
+    _clear(directory)
     dataset = job.open_dataset()
     progress.say(f"planning the shards of {dataset.name} {job.split}")
     plan = plan_shards(dataset, job.split, job, work)
@@ -27,6 +30,13 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     expected = dataset.official_count(job.split)
     if expected is not None:
         progress.say(f"the official archives hold {expected:,}")
+
+
+def _clear(directory: Path) -> None:
+    """Remove everything but the job: without a plan nothing says what it is."""
+    for path in [*directory.iterdir(), *(directory / WORK).iterdir()]:
+        if path.name not in (JOB, WORK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 if __name__ == "__main__":
