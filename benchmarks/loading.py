@@ -69,7 +69,7 @@ def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
 def our_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:
     """Yield uint8 (N, H, W, 3): one epoch of the loader that training uses."""
     loader = Loader(shards, CROP, BATCH, torch.device("cpu"), WORKERS)
-    return (images for images, _ in loader.training_epoch(0, next(epochs)))
+    return (images for images, _, _ in loader.training_epoch(0, next(epochs)))
 
 
 def our_float_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ TOLERANCE = 1
 
 def stacked(shards: ShardSet, crop: int, num_views: int) -> tuple[Any, Any]:
     loader = Loader(shards, crop, 7, torch.device("cpu"), 1)
-    dali = torch.cat([images for images, _ in loader.views(num_views)]).numpy()
+    dali = torch.cat([images for images, _, _ in loader.views(num_views)]).numpy()
     return dali.astype(int), np.stack(list(views(shards, crop, num_views))).astype(int)
 
 
