@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from base.errors import InputError
 from base.files import sync, write_text
-from tasks.code import code_version
-from tasks.job import COUNTS, JOB, WORK, Artifact, Key
+from tasks.code import code_digest, code_version
+from tasks.job import COUNTS, JOB, WORK, Artifact, Job, Key
 
 MANIFEST = "manifest.json"
 ABOUT = (JOB, COUNTS, "metrics.parquet", "curves.png", "events")
@@ -68,6 +68,11 @@ class Manifest(BaseModel):
             rest = {name: value for name, value in values.items() if name != "recipe"}
             return {**rest, "inputs": older["inputs"], "settings": older["config"], "code": older["code"]}
         return values
+
+
+def key_of(job: Job) -> Key:
+    """Return what the artefact of a job is made from."""
+    return Key(job.inputs, job.settings, code_digest(job.modules))
 
 
 def find(path: Path, sizes_only: bool = False) -> Artifact | None:

@@ -13,9 +13,8 @@ from typing import Protocol
 
 from base.files import atomic_write
 from base.progress import Message
-from tasks.artifacts import FileEntry, begin, differing_in_code, find, publish, read_manifest
-from tasks.code import code_digest
-from tasks.job import CHECKSUMS, COUNTS, JOB, WORK, Artifact, Job, Key, to_job_file
+from tasks.artifacts import FileEntry, begin, differing_in_code, find, key_of, publish, read_manifest
+from tasks.job import CHECKSUMS, COUNTS, JOB, WORK, Artifact, Job, to_job_file
 from tasks.launch import Unit, launch
 from tasks.progress import Display, Log, run_log
 from tasks.workspace import Workspace
@@ -65,11 +64,6 @@ def make(
         with holding or nullcontext():
             _make(missing, at_once, processes, finish, run, log)
     return [_found(path, job) for path, job in zip(paths, jobs, strict=True)]
-
-
-def key_of(job: Job) -> Key:
-    """Return what the artefact of a job is made from."""
-    return Key(job.inputs, job.settings, code_digest(job.modules))
 
 
 def place(job: Job, workspace: Workspace) -> Path:

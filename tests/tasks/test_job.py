@@ -16,7 +16,7 @@ from tasks.jobs.predict import PredictJob
 from tasks.jobs.shard import ShardJob
 from tasks.jobs.train import TrainJob
 from tasks.jobs.verify import VerifyJob
-from tasks.make import key_of
+from tasks.artifacts import key_of
 
 TRAIN, VAL, COLOURS = (Artifact(path=Path("/made", name), digest=name) for name in ("train", "val", "colours"))
 RUN = TrainJob(name="run", train=TRAIN, val=VAL, colours=COLOURS, network=NetworkConfig(), training=TrainConfig())
