@@ -62,8 +62,8 @@ class Manifest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Until version 0.3 inputs, settings and code stood together under `recipe`."""
-        if isinstance(values, dict) and "recipe" in values:
+        """Older manifests have inputs, settings (`config`) and code together under `recipe`."""
+        if isinstance(values, dict) and isinstance(values.get("recipe"), dict):
             older = values["recipe"]
             rest = {name: value for name, value in values.items() if name != "recipe"}
             return {**rest, "inputs": older["inputs"], "settings": older["config"], "code": older["code"]}
