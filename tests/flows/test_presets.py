@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from data_shards.datasets.source import Source
+from data_shards.datasets.dataset import Source
 from data_shards.images import parse_storage
 from data_shards.planning import ShardConfig
 from flows.presets import PRESETS, Preset, load_preset

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from tasks.workspace import Workspace
+from base.errors import InputError
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
@@ -14,7 +16,7 @@ from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.evaluation.predictions import write_part
 from model.evaluation.submissions import parse_submission, score
-from tasks.artifacts import Artifact
+from tasks.job import Artifact
 from tasks.submit import SUBMISSION, write_submission
 from tasks.tabulate import RowPlan, Scope, search_member_weights, write_error_rates
 from tasks.train import Weights
@@ -66,8 +68,8 @@ def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
     made = [predicted(shards, tmp_path / str(seed), seed) for seed in range(3)]
     tabulate(made, [RowPlan(table="evaluation", model="all", members=(0, 1, 2))], tmp_path, shards)
     row = pd.read_parquet(tmp_path / "tables" / "error_rates.parquet").query("source == 'measured'").iloc[0]
-    submission = write_submission.fn(made, shards, tmp_path / "submissions")
-    assert submission == write_submission.fn(made, shards, tmp_path / "submissions")
+    submission = write_submission.fn(made, shards, Workspace(path=tmp_path / "submissions"))
+    assert submission == write_submission.fn(made, shards, Workspace(path=tmp_path / "submissions"))
     shard_set = ShardSet.open(shards.path)
     in_order = shard_set.samples.sort_values("name")
     true_ids = [IDS[index] for index in in_order["class_index"]]
@@ -116,7 +118,7 @@ def test_networks_that_saw_other_classes_are_refused(shards, tmp_path):
     wnids = ShardSet.open(shards.path).wnids[::-1]
     made = [predicted(shards, tmp_path / "0", 0), predicted(shards, tmp_path / "1", 1, wnids=wnids)]
     plans = [RowPlan(table="evaluation", model=str(n), members=(n,)) for n in range(2)]
-    with pytest.raises(ValueError, match="members with different classes: 20 in .* and 20 in .*; number 1 is 'n9"):
+    with pytest.raises(InputError, match="members with different classes: 20 in .* and 20 in .*; number 1 is 'n9"):
         tabulate(made, plans, tmp_path)
     assert not (tmp_path / "tables").exists()
 
@@ -131,5 +133,5 @@ def test_classes_without_ilsvrc_ids_cannot_be_submitted(shards, tmp_path):
     classes = pd.read_parquet(bare / "classes.parquet")
     classes["ilsvrc_id"] = pd.array([None] * 20, "Int32")
     classes.to_parquet(bare / "classes.parquet")
-    with pytest.raises(ValueError, match="the classes of .*bare have no ILSVRC IDs, by which a submission names them"):
-        write_submission.fn(made, shards.model_copy(update={"path": bare}), tmp_path / "submissions")
+    with pytest.raises(InputError, match="the classes of .*bare have no ILSVRC IDs, by which a submission names them"):
+        write_submission.fn(made, shards.model_copy(update={"path": bare}), Workspace(path=tmp_path / "submissions"))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts import ROOT
+from base.errors import InputError
+from tasks.code import ROOT
 from tasks.workspace import locked
 
 HOLD = """
@@ -26,10 +27,10 @@ def test_a_workspace_is_made_and_given_as_an_absolute_path(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with locked(Path("new/er")) as workspace:
-        assert workspace == tmp_path / "new" / "er"
-        assert workspace.is_dir()
+        assert workspace.path == tmp_path / "new" / "er"
+        assert workspace.path.is_dir()
     with locked(Path("~/er")) as workspace:
-        assert workspace == tmp_path / "home" / "er"
+        assert workspace.path == tmp_path / "home" / "er"
 
 
 def test_one_run_after_another_is_let_in(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
         sentence = (
             f"^another run is using the workspace {re.escape(str(tmp_path))}; wait for it to end, or give another --workspace$"
         )
-        with pytest.raises(ValueError, match=sentence), locked(tmp_path):
+        with pytest.raises(InputError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
         first.kill()
         first.wait()
@@ -66,7 +67,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
 def test_a_run_that_was_turned_away_does_not_free_the_workspace(tmp_path: Path) -> None:
     with locked(tmp_path):
         for _ in range(2):
-            with pytest.raises(ValueError, match="another run is using the workspace"), locked(tmp_path):
+            with pytest.raises(InputError, match="another run is using the workspace"), locked(tmp_path):
                 pytest.fail("two runs work in one workspace")
 
 

@@ -26,7 +26,7 @@ from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours, subtract_mean
 from model.network.weights import WeightsInfo, save_weights
-from tasks.artifacts import ROOT
+from tasks.code import ROOT
 from tasks.workers.jobs import PredictJob, PredictTarget
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
