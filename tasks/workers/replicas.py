@@ -1,7 +1,4 @@
-"""One network by several replicas: `python -m tasks.workers.replicas JOB.json` runs `tasks.workers.train` on each device.
-
-This process is the agent of torchrun: if one replica fails it stops the others, and no replica outlives it.
-"""
+"""One network by several replicas: torchrun starts `tasks.workers.train` once per device. Called by that worker."""
 
 import logging
 import os
@@ -14,17 +11,18 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from base.progress import Progress
-from tasks.workers.guard import EXIT_BAD_INPUT, run_worker
-from tasks.workers.jobs import TrainJob
+from tasks.job import JOB, WORK
+from tasks.jobs.train import TrainJob
+from tasks.workers.guard import EXIT_BAD_INPUT
 
 
-def main(job: TrainJob, directory: Path, progress: Progress) -> None:
-    """Run the replicas to the end; the first one writes the counts."""
+def run_replicas(job: TrainJob, directory: Path, progress: Progress) -> None:
+    """Run the replicas to the end; the first one writes the counts. If one fails, stop the others and exit like it."""
     os.environ["OMP_NUM_THREADS"] = str(job.num_threads)
-    logging.disable(logging.ERROR)  # torchrun's own words about a failure; it is reported below
-    options = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={directory / 'work' / 'torchrun'}"]
+    logging.disable(logging.ERROR)  # torchrun's messages about a failure, which is reported below
+    options = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={directory / WORK / 'torchrun'}"]
     try:
-        run.main([*options, "--module", "tasks.workers.train", str(directory / "job.json")])
+        run.main([*options, "--module", "tasks.workers.train", str(directory / JOB)])
     except SignalException as stopped:
         signal.signal(stopped.sigval, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.sigval)
@@ -34,11 +32,3 @@ def main(job: TrainJob, directory: Path, progress: Progress) -> None:
             how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
             progress.say(f"replica {rank} of {len(job.devices)} {how}; the others were stopped")
         sys.exit(first.exitcode if first.exitcode > 0 else 1)
-
-
-def _run(job_path: Path) -> None:
-    main(TrainJob.model_validate_json(job_path.read_bytes()), job_path.parent, Progress())
-
-
-if __name__ == "__main__":
-    run_worker(_run)

@@ -1,22 +1,21 @@
 """Shards to weights: `python -m tasks.workers.train JOB.json`. Needs torch and DALI but not Prefect.
 
-Writes weights, metrics and event files next to the job file. Checkpoints go into `work` there; a run that was stopped or killed
-resumes from the newest.
+Writes weights, metrics and event files next to the job file, and checkpoints into the scratch space; a run that was stopped or
+killed resumes from the newest. If the job asks for replicas, this process starts one worker for each.
 """
 
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed import is_torchelastic_launched
 
-from base.errors import InputError, sentence_of
-from base.files import write_text
+from base.errors import InputError
 from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
@@ -29,16 +28,21 @@ from model.training.events import Events
 from model.training.loop import StoppedError, Trainer
 from model.training.records import Record, by_epoch, write_metrics
 from model.training.replicas import Replicas, joined
-from tasks.artifacts import COUNTS
-from tasks.workers.guard import EXIT_BAD_INPUT, run_worker
-from tasks.workers.jobs import CHECKPOINTS, EVENTS, MEAN_IMAGE, METRICS, WEIGHTS, TrainJob
+from tasks.job import WORK, Share
+from tasks.jobs.colours import COLOURS, MEAN_IMAGE
+from tasks.jobs.train import CHECKPOINTS, EVENTS, METRICS, WEIGHTS, TrainJob
+from tasks.workers.entry import Counts, run_worker
+from tasks.workers.replicas import run_replicas
 
 VALIDATION_BATCH = 256
-WORK = "work"
 
 
-def main(job: TrainJob, directory: Path, progress: Progress) -> dict[str, int] | None:
+def main(job: TrainJob, directory: Path, progress: Progress, share: Share) -> Counts | None:
     """Train to the end and return the counts, or None in every replica but the first; on SIGTERM save and stop."""
+    del share
+    if job.layout == "replicas" and not is_torchelastic_launched():
+        run_replicas(job, directory, progress)
+        return None
     stop_asked = _watch_signals()
     torch.set_num_threads(job.num_threads)
     with joined() as replicas:
@@ -54,31 +58,24 @@ def main(job: TrainJob, directory: Path, progress: Progress) -> dict[str, int] |
 
 def _train(
     job: TrainJob, directory: Path, progress: Progress, replicas: Replicas, stop_asked: Callable[[], bool]
-) -> dict[str, int] | None:
-    train, val = ShardSet.open(job.train_shards), ShardSet.open(job.val_shards)
+) -> Counts | None:
+    train, val = ShardSet.open(job.train.path), ShardSet.open(job.val.path)
     _check(job, train, val)
     devices = _devices(job, replicas)
     training, validation = _loaders(job, devices[0], train, val, replicas)
-    colours = _colours(job, devices[0])
     with closing(Events(directory / EVENTS)) as events:
-
-        def keep(records: list[Record]) -> None:
-            events.write(records[-1])
-            if records[-1].val is not None:
-                write_metrics(records, directory / METRICS)
-
         trainer = Trainer(
             network=_network(job, devices),
             config=job.training,
-            colours=colours,
+            colours=_colours(job, devices[0]),
             num_images=len(train),
-            fine_tune=job.initial_weights is not None,
+            fine_tune=job.initial is not None,
             replicas=replicas,
             progress=progress,
             checkpoints=Checkpoints(directory / WORK / CHECKPOINTS, job.checkpoint_minutes),
             stop_asked=stop_asked,
             record_every=job.record_every,
-            on_record=keep if replicas.first else lambda records: None,
+            on_record=partial(_write_record, events, directory) if replicas.first else lambda records: None,
         )
         trainer.resume()
         orders, state = directory / WORK / f"orders-{replicas.rank}", trainer.state
@@ -86,10 +83,17 @@ def _train(
             records = trainer.run(epochs, lambda: validation.views(1))
     if not replicas.first:
         return None
-    info = WeightsInfo(network=job.network, colours=colours, wnids=train.wnids)
+    info = WeightsInfo(network=job.network, colours=trainer.colours, wnids=train.wnids)
     save_weights(trainer.network, info, directory / WEIGHTS)
     write_metrics(records, directory / METRICS)
     return _counts(records)
+
+
+def _write_record(events: Events, directory: Path, records: list[Record]) -> None:
+    """Write the newest record for those who watch, and all of them after each validation."""
+    events.write(records[-1])
+    if records[-1].val is not None:
+        write_metrics(records, directory / METRICS)
 
 
 def _watch_signals() -> Callable[[], bool]:
@@ -104,12 +108,12 @@ def _check(job: TrainJob, train: ShardSet, val: ShardSet) -> None:
     """Refuse shards that do not fit each other or the network."""
     if train.wnids != val.wnids:
         raise InputError(
-            f"the {len(train.wnids):,} classes of {job.train_shards} and the {len(val.wnids):,} of {job.val_shards} differ; "
+            f"the {len(train.wnids):,} classes of {job.train.path} and the {len(val.wnids):,} of {job.val.path} differ; "
             f"expected two splits of one dataset"
         )
     if job.network.num_classes != len(train.wnids):
         raise InputError(
-            f"a network of {job.network.num_classes:,} classes cannot learn the {len(train.wnids):,} of {job.train_shards}"
+            f"a network of {job.network.num_classes:,} classes cannot learn the {len(train.wnids):,} of {job.train.path}"
         )
     side = min(train.side, val.side)
     if side < job.network.crop:
@@ -131,10 +135,10 @@ def _devices(job: TrainJob, replicas: Replicas) -> tuple[torch.device, torch.dev
 
 def _colours(job: TrainJob, device: torch.device) -> Colours:
     """Return the colours to subtract, with the centre of the mean image if that is subtracted instead of the mean colour."""
-    colours = Colours.model_validate_json(job.colours.read_bytes())
+    colours = Colours.model_validate_json((job.colours.path / COLOURS).read_bytes())
     if job.training.mean == "colour":
         return colours
-    path = job.colours.with_name(MEAN_IMAGE)
+    path = job.colours.path / MEAN_IMAGE
     if not path.is_file():
         raise InputError(
             f"no {path}: a mean image needs images of one size; shard them as squares, or subtract the mean colour"
@@ -147,8 +151,8 @@ def _colours(job: TrainJob, device: torch.device) -> Colours:
 
 def _network(job: TrainJob, devices: tuple[torch.device, torch.device]) -> AlexNet:
     network = AlexNet(job.network).initialise(job.training.seed, job.training.initial)
-    if job.initial_weights is not None:
-        copy_all_but_last(load_weights(job.initial_weights)[0], network)
+    if job.initial is not None:
+        copy_all_but_last(load_weights(job.initial.path)[0], network)
     on_gpu = devices[0].type == "cuda"
     one_piece = job.layout == "one-piece" or (job.layout == "replicas" and on_gpu)
     return network.place(*devices, one_piece)
@@ -164,7 +168,7 @@ def _loaders(job: TrainJob, device: torch.device, train: ShardSet, val: ShardSet
     )
 
 
-def _counts(records: list[Record]) -> dict[str, int]:
+def _counts(records: list[Record]) -> Counts:
     last = by_epoch(records)[-1]
     counts = {"epochs": last.epoch, "images_per_epoch": last.train.num_images}
     if last.val is not None:
@@ -176,18 +180,5 @@ def _counts(records: list[Record]) -> dict[str, int]:
     return counts
 
 
-def _run(job_path: Path) -> None:
-    progress, directory = Progress(), job_path.parent
-    if (directory / COUNTS).exists():
-        return
-    try:
-        counts = main(TrainJob.model_validate_json(job_path.read_bytes()), directory, progress)
-    except InputError as error:
-        progress.say(sentence_of(error) or "", error=True)
-        sys.exit(EXIT_BAD_INPUT)
-    if counts is not None:
-        write_text(directory / COUNTS, json.dumps(counts))
-
-
 if __name__ == "__main__":
-    run_worker(_run)
+    run_worker(TrainJob, main)
