@@ -92,16 +92,13 @@ def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     workspace = root / "artifacts"
     shards = {
-        split: publish(
-            workspace / "shards" / dataset / split / "0123456789ab", {"0.tar": split.encode()}, {"dataset": archive}, {}
+        name: publish(
+            workspace / "shards" / "synthetic" / name / "0123456789ab",
+            {"0.tar": name.encode()},
+            {"dataset": {"archive": f"{name}.tar"}},
+            {"side": 256},
         )
-        for dataset, split, archive in (
-            ("synthetic", "train", {"archive": "train.tar"}),
-            ("synthetic", "val", {"archive": "val.tar"}),
-            ("synthetic", "test", {"archive": "test.tar"}),
-            ("superset", "superset", {"archive": "superset.tar"}),
-            ("unused", "unused", {"archive": "unused.tar"}),
-        )
+        for name in ("train", "val", "test", "superset", "unused")
     }
     superset = shards | {"train": shards["superset"]}
     digests = [train(workspace, f"cnn-{n}", n, shards) for n in range(5)]
@@ -111,9 +108,8 @@ def demo(tmp_path_factory):
     train(workspace, "unused", 9, shards)
     for day, split in enumerate(("test", "val"), start=1):
         files = [predict(workspace, member, digest, split) for member, digest in enumerate(digests)]
-        evaluation = Evaluation(
-            "synthetic", split, 10, "demo", shards[split], "commit", None, datetime(2026, 1, day, tzinfo=UTC)
-        )
+        now = datetime(2026, 1, day, tzinfo=UTC)
+        evaluation = Evaluation("synthetic", split, 10, "demo", shards[split], "0a1b2c", None, now)
         write_tables([measure(files, digests, *row) for row in ROWS], evaluation, workspace / "tables")
     assert all((workspace / "tables" / f"{name}.parquet").exists() for name in NAMES)
     return root
@@ -157,13 +153,8 @@ def test_a_row_leads_to_weights_settings_shards_archives_and_commits(demo, names
     assert [settings["seed"] for settings in trained["settings"]] == [0, 1, 2, 3, 4, 0, 1, 0, 1]
     assert [inputs["dataset"]["archive"] for inputs in read["inputs"]] == ["superset.tar", "train.tar", "val.tar"]
     printed = names["output"]["11"]
-    for fact in (
-        "row written by commit commit",
-        "commit 6",
-        "commit of pre-trained-1",
-        "train.tar",
-        "runs/cnn-0/0123456789ab/weights",
-    ):
+    path = "artifacts/runs/cnn-0/0123456789ab/weights.safetensors"
+    for fact in ("row written by commit 0a1b2c", "commit 6", "commit of pre-trained-1", "train.tar", path):
         assert fact in printed
 
 
