@@ -13,7 +13,6 @@ from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.workspace import Workspace
 from base.errors import InputError
 from data_shards.planning import ShardConfig
 from flows.presets import DEMO

@@ -11,8 +11,8 @@ from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
-from data_shards.images import parse_storage
 from data_shards.planning import ShardConfig
+from data_shards.storage import parse_storage
 from flows.presets import PRESETS, Preset, load_preset
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from base.errors import InputError
-from data_shards.planning import ShardConfig
 from tasks.artifacts import FileEntry, begin, differing_in_code, find, publish, read_manifest
 from tasks.job import WORK, Artifact, Key
 

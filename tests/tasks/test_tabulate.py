@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from tasks.workspace import Workspace
 from base.errors import InputError
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
@@ -22,6 +21,7 @@ from tasks.job import Key, Weights
 from tasks.jobs.submit import SUBMISSION
 from tasks.submit import write_submission
 from tasks.tabulate import RowPlan, search_member_weights, write_error_rates
+from tasks.workspace import Workspace
 
 IDS = [(7 * index) % 20 + 1 for index in range(20)]
 """ILSVRC IDs that are in another order than the class indices."""

@@ -8,15 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.folder import FolderSource
 from base.errors import InputError
-from data_shards.datasets.dataset import Source
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from tasks.job import Artifact
 from tasks.shard import shard_split
 from tasks.verify import find_duplicates, find_sets, verify_set
+from tasks.workspace import Workspace
 
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tasks.workers.jobs import TrainJob
 
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
@@ -14,7 +15,6 @@ from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 from model.training.config import TrainConfig
 from tasks.artifacts import ROOT
-from tasks.workers.jobs import TrainJob
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
