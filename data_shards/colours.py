@@ -3,7 +3,7 @@
 Called by `tasks.workers.colours`. The result is saved with the weights, so that testing subtracts what training did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
@@ -43,8 +43,8 @@ class _Sums(NamedTuple):
     image: NDArray[np.float64] | None  # (H, W, 3)
 
 
-def measure_colours(shards: ShardSet, num_threads: int) -> Iterator[int | Colours]:
-    """Yield the number of images seen after each tar, then the colours."""
+def measure_colours(shards: ShardSet, num_threads: int, on_tar: Callable[[int], object] = lambda seen: None) -> Colours:
+    """Return the colours; `on_tar` is called after each tar with the number of images seen so far."""
     total: _Sums | None = None
     seen = 0
     with ThreadPoolExecutor(num_threads) as pool:
@@ -57,10 +57,10 @@ def measure_colours(shards: ShardSet, num_threads: int) -> Iterator[int | Colour
                 error.add_note(f"in {shards.directory / str(tar)}; check it with python -m flows.verify")
                 raise
             seen += len(rows)
-            yield seen
+            on_tar(seen)
     if total is None:
         raise InputError(f"{shards.directory} holds no images; expected at least one; delete it to shard again")
-    yield _colours(total, seen)
+    return _colours(total, seen)
 
 
 def _read_jpegs(tar: Path, regions: list[tuple[int, int]]) -> Iterator[list[bytes]]:

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 
-from tasks.steps import in_run, run_log
+from tasks.progress import in_run, run_log
 
 
 @contextmanager

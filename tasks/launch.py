@@ -1,7 +1,7 @@
-"""Heavy work in guarded child processes: `python -m tasks.workers.NAME JOB.json`, its lines passed on.
+"""Run workers in child processes, `python -m tasks.workers.NAME ARGUMENTS`, and pass on what they report.
 
-A child belongs to the process group of the run and is killed by the kernel when the run's process dies, however it dies.
-Called from a flow's main thread only: the kernel ties a child to the thread that started it.
+A child is in the process group of the run, and the kernel kills it when the run's process dies. Call `launch` from the
+main thread of a flow only: the kernel ties a child to the thread that started it.
 """
 
 import os
@@ -10,104 +10,166 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import SIGKILL, Signals
 from typing import NamedTuple
 
-from tasks.artifacts import ROOT
-from tasks.workers.guard import ERROR, EXIT_BAD_INPUT, PARENT_VARIABLE
+from base.errors import InputError
+from base.progress import Message, parse
+from tasks.workers.guard import EXIT_BAD_INPUT, PARENT_VARIABLE
 
+ROOT = Path(__file__).parent.parent
+WORKERS = "tasks.workers"
 SECONDS_TO_STOP = 25
-"""After SIGTERM, before SIGKILL. Training uses them to save how far it is."""
+"""From SIGTERM to SIGKILL. Training uses them to save its state."""
+NUM_LAST_LINES = 20
 
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-"""glibc hands large blocks back to the kernel and fetches them again, zeroed page by page, at every step of training: a
-sixth of the step at full size on a CPU."""
+ENVIRONMENT = {
+    # Without these, glibc returns large blocks to the kernel and fetches them again, zeroed, at every step of training:
+    # a sixth of a step at full size on a CPU.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "PYTHONFAULTHANDLER": "1",  # a traceback on SIGSEGV
+    "PYTHONUNBUFFERED": "1",
+}
+ENVIRONMENT_OF = {"predict": {"MALLOC_ARENA_MAX": "1"}}
+"""For single workers. Prediction in several threads is several times faster if they share one heap."""
+
+CRASH = ("Traceback (most recent call last)", "Fatal Python error")
+"""How Python begins to describe a crash."""
 
 
-class Job(NamedTuple):
-    """One child: which worker, what it is to do, and how it is called in the log."""
+class Unit(NamedTuple):
+    """One worker process."""
 
     worker: str
-    config: Path
-    """The JSON file that `python -m tasks.workers.<worker>` takes."""
+    """The module in `tasks.workers`."""
+    arguments: tuple[str, ...]
+    """Job files, then perhaps a share such as `3/8`."""
     name: str
+    """Of the job, for the log and the display. The units of one job have the same name."""
 
 
 class WorkerError(RuntimeError):
-    """A child ended in a way that is not the input's fault; the message ends with its last lines."""
+    """A worker crashed, which is a bug. The message says how it died and ends with its last lines."""
 
 
-def launch(jobs: Sequence[Job], at_once: int, say: Callable[[str, str], None], done: Callable[[Job], None]) -> None:
-    """Run all jobs, `at_once` at a time. `say(name, line)` gets every line they print; `done` hears of each that succeeded.
+def launch(units: Sequence[Unit], at_once: int, heard: Callable[[Unit, Message], None], done: Callable[[Unit], None]) -> None:
+    """Run all units in order, `at_once` at a time; if one fails, stop the others.
 
-    Where one fails, the others are stopped.
+    `heard` gets an empty message for each unit first, then `STARTING` when a unit starts, then each line that it writes.
+    `done` is called with each unit that succeeds.
 
     Raises:
-        ValueError: a child refused its input; the message is its own.
-        WorkerError: a child crashed or was killed.
+        InputError: the message with which a worker refused its input.
+        WorkerError: a worker crashed or was killed.
     """
-    waiting = deque(jobs)
+    for unit in units:
+        heard(unit, Message())
+    waiting = deque(units)
     with selectors.DefaultSelector() as outputs, _stopping() as children:
         while waiting or children:
             while waiting and len(children) < at_once:
                 child = _Child(waiting.popleft())
                 children.append(child)
                 outputs.register(child.output, selectors.EVENT_READ, child)
+                heard(child.unit, STARTING)
             for key, _ in outputs.select():
                 child = key.data
-                for line in child.read_lines():
-                    if not line.startswith(ERROR):  # raised below, and said once
-                        say(child.job.name, line)
+                for message in child.read():
+                    heard(child.unit, message)
                 if child.ended:
                     outputs.unregister(child.output)
                     children.remove(child)
                     child.raise_for_failure()
-                    done(child.job)
+                    for line in child.crash:  # printed, but survived
+                        heard(child.unit, Message(text=line))
+                    done(child.unit)
+
+
+STARTING = Message(done=0, text="starting")
+"""A report of nothing yet, of an unknown total."""
 
 
 class _Child:
-    """A running worker and what it has printed."""
+    """A running worker and what it has written."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.oom_kills = count_oom_kills()
+        own = ENVIRONMENT_OF.get(unit.worker, {})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"tasks.workers.{job.worker}", str(job.config)],
+            [sys.executable, "-m", f"{WORKERS}.{unit.worker}", *unit.arguments],
             cwd=ROOT,
-            env={**KEEP_FREED_MEMORY, **os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())},
+            env={**ENVIRONMENT, **own, **os.environ, PARENT_VARIABLE: str(os.getpid())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         self.output = self.process.stdout.fileno() if self.process.stdout else -1
         self.unfinished = b""
-        self.last_lines: deque[str] = deque(maxlen=20)
+        self.last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
+        self.crash: list[str] = []
+        """All lines from the first traceback on. They are part of the error, so they are not passed on."""
+        self.refusal: str | None = None
         self.ended = False
 
-    def read_lines(self) -> list[str]:
-        """Return the whole lines printed since the last call; notice the end."""
+    def read(self) -> list[Message]:
+        """Return what the worker has written since the last call; set `ended` at the end of its output."""
         data = os.read(self.output, 65536)
         self.ended = not data
         *whole, self.unfinished = (self.unfinished + data).split(b"\n")
         if self.ended and self.unfinished:
             whole.append(self.unfinished)
-        lines = [line.decode(errors="replace") for line in whole]
-        self.last_lines.extend(lines)
-        return lines
+        messages = [parse(line.decode(errors="replace")) for line in whole]
+        return [message for message in messages if self._is_to_pass_on(message)]
+
+    def _is_to_pass_on(self, message: Message) -> bool:
+        if message.error:
+            self.refusal = message.text
+            return False
+        if message.done is not None:
+            return True
+        if self.crash or message.text.startswith(CRASH):
+            self.crash.append(message.text)
+            return False
+        self.last_lines.append(message.text)
+        return True
 
     def raise_for_failure(self) -> None:
         with self.process:  # closes its pipe
             code = self.process.wait()
-        refusals = [line.removeprefix(ERROR) for line in self.last_lines if line.startswith(ERROR)]
-        if code == EXIT_BAD_INPUT and refusals:
-            raise ValueError(refusals[-1])
+        if code == EXIT_BAD_INPUT and self.refusal is not None:
+            raise InputError(self.refusal)
         if code:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            raise WorkerError(f"{self.job.name} {how}; its last lines were:\n" + "\n".join(self.last_lines))
+            how = how_it_died(code, count_oom_kills() > self.oom_kills)
+            lines = "\n".join(self.crash or self.last_lines) or "(none)"
+            raise WorkerError(f"{self.unit.name}: the worker {self.unit.worker!r} {how}; its last lines:\n{lines}")
+
+
+def how_it_died(code: int, out_of_memory: bool) -> str:
+    """Describe the return code of a process, a negative signal number if one killed it."""
+    how = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    victim = "it" if code == -SIGKILL else "a process"
+    return f"{how} (the kernel killed {victim} because memory ran out)" if out_of_memory else how
+
+
+def count_oom_kills() -> int:
+    """Return how often the kernel has killed a process for lack of memory, on this machine and in this cgroup."""
+    files = [Path("/proc/vmstat")]
+    with suppress(OSError):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        files += [Path(f"/sys/fs/cgroup{line.removeprefix('0::')}/memory.events") for line in lines if line.startswith("0::")]
+    kills = 0
+    for file in files:
+        with suppress(OSError):
+            kills += sum(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith("oom_kill "))
+    return kills
 
 
 @contextmanager
 def _stopping() -> Iterator[list[_Child]]:
-    """Whatever ends the block, no child outlives it."""
+    """Terminate all children on exit."""
     children: list[_Child] = []
     try:
         yield children

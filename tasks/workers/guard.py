@@ -1,6 +1,6 @@
-"""How a worker process begins and ends: it dies with its parent, and bad input ends in one sentence.
+"""How a worker process starts and ends: it dies with its parent, and bad input ends in one sentence.
 
-Imported by every worker and by `tasks.launch`; needs nothing but Python.
+Every worker and `tasks.launch` import it.
 """
 
 import ctypes
@@ -11,49 +11,48 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from base.errors import sentence_of
+from base.progress import Progress
+
 PARENT_VARIABLE = "ALEXNET_PARENT_PID"
 EXIT_BAD_INPUT = 3
-ERROR = "error: "
-"""What the sentence begins with."""
 FULL_BYTES = 1 << 20
-"""A disk with less than this left is what made a write fail."""
+"""A disk with less free space than this counts as full."""
 
 _PR_SET_PDEATHSIG = 1
 
 
-def run_worker(work: Callable[[Path], None]) -> None:
-    """Do `work` on the job file named on the command line; exit with `EXIT_BAD_INPUT` and a sentence where the input is bad."""
+def guarded(work: Callable[[], None]) -> None:
+    """Do the work of a worker; report an error that the user can correct and exit with `EXIT_BAD_INPUT`."""
     die_with_parent()
-    os.environ[PARENT_VARIABLE] = str(os.getpid())  # our own children are guarded too
-    if len(sys.argv) != 2:
-        print(f"{ERROR}expected one job file: python -m tasks.workers.{Path(sys.argv[0]).stem} JOB.json")
-        sys.exit(EXIT_BAD_INPUT)
+    os.environ[PARENT_VARIABLE] = str(os.getpid())  # for the worker's own children
     try:
-        work(Path(sys.argv[1]))
+        work()
     except Exception as error:
-        sentence = explain(error, Path(sys.argv[1]).parent)
+        sentence = _full_disk(error) or sentence_of(error)
         if sentence is None:
             raise
-        print(f"{ERROR}{sentence}", flush=True)
+        Progress().say(sentence, error=True)
         sys.exit(EXIT_BAD_INPUT)
 
 
-def explain(error: Exception, directory: Path) -> str | None:
-    """Return one sentence for an error that the user can mend, None for one that is a fault of the program."""
-    notes = getattr(error, "__notes__", [])  # where it happened, and what is left
-    if directory.exists() and shutil.disk_usage(directory).free < FULL_BYTES:
-        full = f"the disk that holds {directory} is full; free some space and run again: finished steps are kept"
-        return "; ".join([full, *notes])
-    if isinstance(error, ValueError | OSError | FloatingPointError):
-        return "; ".join([str(error), *notes])
+def _full_disk(error: Exception) -> str | None:
+    """Return a sentence if the disk of one of the job files, next to which a worker writes, is full.
+
+    Not every library raises an `OSError` then.
+    """
+    for directory in {Path(argument).parent for argument in sys.argv[1:]}:
+        if directory.exists() and shutil.disk_usage(directory).free < FULL_BYTES:
+            full = f"the disk that holds {directory} is full; free some space and run again: finished steps are kept"
+            return "; ".join([full, *getattr(error, "__notes__", [])])
     return None
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it is gone; do nothing where nobody guards it."""
+    """Ask the kernel to kill this process when its parent dies. Do nothing if `launch` did not start it."""
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it went before we asked
+    if os.getppid() != int(parent):  # the parent died before the call
         os.kill(os.getpid(), signal.SIGKILL)

@@ -24,7 +24,7 @@ def pixels(shards: ShardSet) -> NDArray[np.float64]:
 
 
 def measured(shards: ShardSet, num_threads: int = 1) -> Colours:
-    *_, colours = measure_colours(shards, num_threads)
+    colours = measure_colours(shards, num_threads)
     assert isinstance(colours, Colours)
     return colours
 
@@ -50,7 +50,8 @@ def test_each_deviation_is_that_of_the_pixels_along_its_component(shards: ShardS
 
 
 def test_every_image_is_counted_after_each_tar(shards: ShardSet) -> None:
-    *seen, colours = measure_colours(shards, num_threads=1)
+    seen = []
+    colours = measure_colours(shards, 1, seen.append)
     assert seen == [16, 32, 48, 60]
     assert isinstance(colours, Colours)
     assert colours.num_images == 60

@@ -1,53 +1,29 @@
-"""A disk that fills up while shards are written to it: a real one, of two megabytes."""
+"""A disk that fills up while a worker writes to it: a real one, of two megabytes."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-from data_shards.datasets.source import Source
-from data_shards.planning import ShardConfig, plan_shards
-from tasks.artifacts import ROOT
+import pytest
+
+from base.progress import Message, parse
+from tasks.launch import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
-from tasks.workers.jobs import ShardJob
 
 
-def job(tmp_path: Path, train_per_class: int) -> None:
-    source = Source(kind="synthetic", train_per_class=train_per_class)
-    config = ShardConfig(storage="square128", samples_per_shard=20)
-    disk, sources = tmp_path / "disk", tmp_path / "sources"
-    plan = plan_shards(source.open(sources), "train", config, tmp_path)
-    written = ShardJob(
-        source=source,
-        split="train",
-        config=config,
-        unpack_dir=sources,
-        lists={},
-        directory=disk,
-        work=disk,
-        start=0,
-        stop=len(plan),
-        step=1,
-    )
-    (tmp_path / "job.json").write_text(written.model_dump_json())
+@pytest.mark.parametrize("how", ["file", "library"])
+def test_a_full_disk_ends_the_work_with_one_sentence(tmp_path: Path, in_small_disk: list[str], how: str) -> None:
+    disk = tmp_path / "disk"
+    command = [*in_small_disk, sys.executable, "-m", "tests.tasks.planted", str(disk / "job.json"), "fill", how]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (EXIT_BAD_INPUT, "")
+    sentence = f"the disk that holds {disk} is full; free some space and run again: finished steps are kept"
+    assert parse(ended.stdout.strip()) == Message(text=sentence, error=True)
 
 
-def shard(tmp_path: Path, begin: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [*begin, sys.executable, "-m", "tasks.workers.shard", str(tmp_path / "disk" / "job.json")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-
-def test_a_full_disk_ends_the_work_with_one_sentence(tmp_path: Path, in_small_disk: list[str]) -> None:
-    job(tmp_path, train_per_class=40)
-    ended = shard(tmp_path, in_small_disk)
-    assert ended.returncode == EXIT_BAD_INPUT == 3
-    last = ended.stdout.splitlines()[-1]
-    assert last == f"error: the disk that holds {tmp_path}/disk is full; free some space and run again: finished steps are kept"
-    assert ended.stderr == ""
-
-
-def test_what_fits_on_the_small_disk_is_written(tmp_path: Path, in_small_disk: list[str]) -> None:
-    job(tmp_path, train_per_class=1)
-    ended = shard(tmp_path, in_small_disk)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert re.fullmatch(r"\+ 20 \d+\n", ended.stdout)
+def test_a_bug_on_a_disk_with_space_keeps_its_traceback(tmp_path: Path, in_small_disk: list[str]) -> None:
+    command = [*in_small_disk, sys.executable, "-m", "tests.tasks.planted", str(tmp_path / "disk" / "job.json"), "bug"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "a warning\n")
+    assert ended.stderr.startswith("Traceback (most recent call last)")
+    assert ended.stderr.endswith("IndexError: list index out of range\n")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from base.errors import InputError
 from data_shards.datasets.devkit import parse_meta
-from tasks.artifacts import ROOT
+from tasks.code import ROOT
 from tasks.score import score_submission
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "ILSVRC2010_devkit-1.0.tar.gz"
@@ -109,12 +110,12 @@ def write(path: Path, data: bytes) -> Path:
 def test_what_is_not_what_it_should_be_is_refused(devkit, tmp_path, spoil, message):
     files = {"dir": tmp_path, "submission": devkit / TRUTH, "truth": devkit / TRUTH, "meta": devkit / "meta.mat"}
     chosen = {name: path for name, path in spoil(files).items() if name != "dir"}
-    with pytest.raises((ValueError, OSError), match=message):
+    with pytest.raises(InputError, match=message):
         score_submission.fn(**chosen)
 
 
 def test_an_archive_without_a_devkit_is_refused(devkit, tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(devkit / TRUTH, TRUTH)
-    with pytest.raises(ValueError, match="a.tar holds no meta.mat; expected the devkit of ILSVRC-2010 or 2012"):
+    with pytest.raises(InputError, match="a.tar holds no meta.mat; expected the devkit of ILSVRC-2010 or 2012"):
         score_submission.fn(devkit / TRUTH, devkit / TRUTH, tmp_path / "a.tar")

@@ -1,9 +1,9 @@
 """The picture of a run."""
 
+from model.training.curves import draw_curves
 from PIL import Image
 
 from model.evaluation.error_rates import ErrorCounts
-from model.training.curves import draw_curves
 from model.training.records import Record, as_frame
 
 
