@@ -28,7 +28,7 @@ from benchmarks.photographs import PHOTOGRAPHS, Photographs
 from benchmarks.record import COLOURS, alternate, record
 from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.listing import write_lists
 from data_shards.loading.dali import Loader
 from data_shards.planning import ShardConfig, plan_shards

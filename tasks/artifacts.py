@@ -1,7 +1,7 @@
 """Artefacts are the cache: a folder that is either complete or absent, found again by what it was made from.
 
-Used by `tasks.make`; knows nothing of Prefect. A folder is filled under its `.partial` name, its manifest is written last, and then
-it is renamed. Its name is the beginning of the digest of its key.
+Used by `tasks.make`; knows nothing of Prefect. A folder is filled under its `.partial` name, its manifest is written last, and
+then it is renamed. Its name is the beginning of the digest of its key.
 """
 
 import shutil
@@ -62,8 +62,8 @@ class Manifest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Until version 0.3 inputs, settings and code stood together under `recipe`."""
-        if isinstance(values, dict) and "recipe" in values:
+        """Older manifests have inputs, settings (`config`) and code together under `recipe`."""
+        if isinstance(values, dict) and isinstance(values.get("recipe"), dict):
             older = values["recipe"]
             rest = {name: value for name, value in values.items() if name != "recipe"}
             return {**rest, "inputs": older["inputs"], "settings": older["config"], "code": older["code"]}

@@ -1,7 +1,7 @@
 """The development kit of an ILSVRC competition: its synsets in `meta.mat`, and truth files that name them by ILSVRC ID.
 
 ILSVRC IDs count from 1, the leaves first, and do not follow the order of WNIDs. The leaves are the classes to predict.
-Called by the datasets that are read from official archives, and by whatever writes and scores submissions.
+Called by the datasets that are read from official archives, and by the code that writes and scores submissions.
 """
 
 import io

@@ -13,4 +13,4 @@ from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 AnySource = Annotated[
     SyntheticSource | TinyImageNetSource | FolderSource | IlsvrcSource | FallSource, Field(discriminator="kind")
 ]
-"""A source of any kind; `kind` tells which fields it has."""
+"""A source of any kind; `kind` decides its fields."""

@@ -1,7 +1,7 @@
 """Weights and shards to predictions: `python -m tasks.workers.predict JOB.json ... SHARE`.
 
-Images are decoded once for all networks. The predictions of every shard are a part of their own, written whole; a run that was killed continues with the shards that lack
-one. `tasks.workers.join` joins the parts.
+Images are decoded once for all networks. The predictions of every shard are a part of their own, written whole; a run that was
+killed continues with the shards that lack one. `tasks.workers.join` joins the parts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from base.errors import InputError
 from base.progress import Progress
-from data_shards.loading.dali import Batch, Loader
+from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
-from model.evaluation.classifiers import build_member
-from model.evaluation.predict import Member, cut, pass_sizes, predict
+from model.evaluation.build_classifier import build_classifier
+from model.evaluation.predict import Predictor, cut, pass_sizes, predict
 from model.evaluation.predictions import write_part
 from model.network.inputs import subtract_mean
 from model.network.precision import allow_tf32
@@ -36,7 +36,7 @@ class Tested(NamedTuple):
 
     job: PredictJob
     directory: Path
-    member: Member
+    predictor: Predictor
     crop: int
     """Side of its views in pixels."""
     about: dict[str, Any]
@@ -74,7 +74,7 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
 def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device) -> Tested:
     path = job.weights.path
     if job.classifier is not None:
-        member = build_member(job.classifier, path, shards.wnids, device)
+        predictor = build_classifier(job.classifier, path, shards.wnids, device)
         fed: dict[str, Any] = {
             "factory": job.classifier.factory,
             "mean": job.classifier.mean,
@@ -88,7 +88,7 @@ def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.devi
                 f"{path} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
                 f"or different ones; test it on the images of its own classes"
             )
-        member = Member(network.place(device, device), partial(subtract_mean, colours=info.colours))
+        predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
         mean = info.colours.mean if info.colours.mean_image is None else "mean image"
         fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:
@@ -96,7 +96,7 @@ def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.devi
             f"{path} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
         )
     about = {**_about(job, shards, device), **fed, "weights": job.weights.digest, "crop": crop}
-    return Tested(job, directory, member, crop, about)
+    return Tested(job, directory, predictor, crop, about)
 
 
 def _about(job: PredictJob, shards: ShardSet, device: torch.device) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _write_parts(networks: list[Tested], loader: Loader, job: PredictJob) -> Ite
     sizes = pass_sizes((len(samples) for _, samples in by_shard), job.views)
     passes = _checked(cut(loader.views(job.views), sizes), shards)
     at_once = job.num_threads if loader.device.type == "cpu" else 1
-    predicted = predict([network.member for network in networks], passes, at_once)
+    predicted = predict([network.predictor for network in networks], passes, at_once)
     for name, samples in by_shard:
         blocks = []
         for size in pass_sizes([len(samples)], job.views):
@@ -136,10 +136,10 @@ def _write_parts(networks: list[Tested], loader: Loader, job: PredictJob) -> Ite
     next(predicted, None)  # nothing is left; the stream sees that itself
 
 
-def _checked(batches: Iterator[Batch], shards: ShardSet) -> Iterator[Tensor]:
+def _checked(batches: Iterator[tuple[Tensor, ...]], shards: ShardSet) -> Iterator[Tensor]:
     """Yield the views; the labels that came with the pixels must be those of the list that names the images."""
     expected, start = _labels(shards.samples), 0
-    for views, class_indices, _ in batches:
+    for views, class_indices, *_ in batches:
         stop = start + len(views)
         if expected is not None and class_indices.tolist() != expected[start:stop].tolist():
             raise InputError(

@@ -54,7 +54,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
         sentence = (
-            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait for it to end, or give another --workspace$"
+            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait until it ends, or give another --workspace$"
         )
         with pytest.raises(InputError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
@@ -79,13 +79,14 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path, place: str
     (tmp_path / "file").write_text("not a folder")
     path = tmp_path / place
     message = rf"^cannot write to the workspace {re.escape(str(path))} \({reason}.*\); give another --workspace$"
-    with pytest.raises(OSError, match=message), locked(path):
+    with pytest.raises(InputError, match=message), locked(path):
         pytest.fail("this place can be written to")
 
 
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
+from base.errors import InputError
 from tasks.workspace import locked
 if os.geteuid() == 0:
     os.seteuid(65534)
@@ -93,7 +94,7 @@ for path in sys.argv[1:]:
     try:
         with locked(Path(path)):
             print(f"{path} was written to")
-    except OSError as error:
+    except InputError as error:
         print(error)
 """
 
@@ -114,5 +115,7 @@ def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("mounting a disk needs unshare and the right to use it, which this machine does not grant")
     ended = subprocess.run([*mount, sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    sentence = f"OSError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    sentence = (
+        f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    )
     assert ended.stderr.splitlines()[-1] == sentence
