@@ -32,7 +32,6 @@ from tasks.job import WORK, Share
 from tasks.jobs.colours import COLOURS, MEAN_IMAGE
 from tasks.jobs.train import CHECKPOINTS, EVENTS, METRICS, WEIGHTS, TrainJob
 from tasks.workers.entry import Counts, run_worker
-from tasks.workers.replicas import run_replicas
 
 VALIDATION_BATCH = 256
 
@@ -41,6 +40,8 @@ def main(job: TrainJob, directory: Path, progress: Progress, share: Share) -> Co
     """Train to the end and return the counts, or None in every replica but the first; on SIGTERM save and stop."""
     del share
     if job.layout == "replicas" and not is_torchelastic_launched():
+        from tasks.workers.replicas import run_replicas  # torchrun takes a tenth of a second to import
+
         run_replicas(job, directory, progress)
         return None
     stop_asked = _watch_signals()
