@@ -8,6 +8,9 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from model.training.curves import draw_curves
+from tasks.steps import processors
+from tasks.workers.jobs import METRICS
 
 from benchmarks.record import ROOT
 from data_shards.datasets.source import Source
@@ -15,13 +18,10 @@ from data_shards.planning import ShardConfig
 from flows.train import plan_training
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
-from model.training.curves import draw_curves
 from model.training.recipes import RECIPES, RecipeName
 from tasks.compute import Compute
 from tasks.shard import measure_colours, shard_split
-from tasks.steps import processors
 from tasks.train import Training, TrainingSet, train_networks
-from tasks.workers.jobs import METRICS
 
 PATIENCE = 2
 """Epochs without a better validation error before `paper` divides its rate: five are for ninety."""

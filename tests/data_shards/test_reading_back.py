@@ -18,7 +18,7 @@ from nvidia.dali.pipeline import pipeline_def
 
 from data_shards.datasets.fall import FALL2009, Fall
 from data_shards.datasets.scanning import Scan, write_members
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 

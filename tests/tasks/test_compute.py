@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from base.errors import InputError
-from tasks.compute import choose_compute
-from tasks.steps import processors
+from tasks.compute import choose_compute, processors
 
 
 @pytest.mark.parametrize(

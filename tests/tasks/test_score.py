@@ -110,7 +110,7 @@ def write(path: Path, data: bytes) -> Path:
 def test_what_is_not_what_it_should_be_is_refused(devkit, tmp_path, spoil, message):
     files = {"dir": tmp_path, "submission": devkit / TRUTH, "truth": devkit / TRUTH, "meta": devkit / "meta.mat"}
     chosen = {name: path for name, path in spoil(files).items() if name != "dir"}
-    with pytest.raises((ValueError, OSError), match=message):
+    with pytest.raises(InputError, match=message):
         score_submission.fn(**chosen)
 
 

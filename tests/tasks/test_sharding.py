@@ -17,18 +17,18 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.fall import FallSource
 from base.errors import InputError
+from data_shards.datasets.fall import FallSource
 from data_shards.datasets.source import AnySource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 from tasks.artifacts import read_manifest
+from tasks.checksums import check_md5
 from tasks.code import ROOT
 from tasks.job import Artifact
-from tasks.checksums import check_md5
 from tasks.shard import shard_split
+from tasks.workspace import Workspace
 
 MANY = SyntheticSource(train_per_class=40)
 SMALL_SHARDS = ShardConfig(storage="square64", samples_per_shard=20)

@@ -8,15 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.folder import FolderSource
 from base.errors import InputError
-from data_shards.datasets.dataset import Source
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from tasks.job import Artifact
 from tasks.shard import shard_split
 from tasks.verify import find_duplicates, find_sets, verify_set
+from tasks.workspace import Workspace
 
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
@@ -24,7 +23,9 @@ CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Return 20 images in shards of 8, 8 and 4. To be copied before anything is changed."""
-    return shard_split.fn(SyntheticSource(train_per_class=1), "train", CONFIG, Workspace(path=tmp_path_factory.mktemp("workspace")))
+    return shard_split.fn(
+        SyntheticSource(train_per_class=1), "train", CONFIG, Workspace(path=tmp_path_factory.mktemp("workspace"))
+    )
 
 
 @pytest.fixture
@@ -163,7 +164,9 @@ def leaking(picture: Any, tmp_path: Path) -> dict[str, Path]:
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(picture(number))
     source = FolderSource(path=tmp_path / "images")
-    return {split: shard_split.fn(source, split, CONFIG, Workspace(path=tmp_path / "workspace")).path for split in ("train", "val")}
+    return {
+        split: shard_split.fn(source, split, CONFIG, Workspace(path=tmp_path / "workspace")).path for split in ("train", "val")
+    }
 
 
 def test_equal_images_are_found_within_and_between_splits(leaking: dict[str, Path], tmp_path: Path) -> None:

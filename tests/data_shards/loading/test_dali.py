@@ -15,7 +15,7 @@ from torch import Tensor
 from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_rows, as_table
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.loading.dali import Loader
 from data_shards.loading.order import draw_crops
 from data_shards.planning import ShardConfig

@@ -11,13 +11,13 @@ import time
 
 import pandas as pd
 import pytest
+from tasks.workers.jobs import TrainJob
 
 from data_shards.loading.order import epoch_order
 from data_shards.shard_set import ShardSet
 from model.network.weights import load_weights
 from tasks.artifacts import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
-from tasks.workers.jobs import TrainJob
 from tasks.workers.train import main
 
 
