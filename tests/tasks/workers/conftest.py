@@ -14,10 +14,10 @@ from data_shards.writing import write_shard
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 from model.training.config import TrainConfig
+from tasks.code import ROOT
 from tasks.job import Artifact, to_job_file
 from tasks.jobs.colours import COLOURS as COLOURS_FILE
 from tasks.jobs.train import CHECKPOINTS, TrainJob
-from tasks.launch import ROOT
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
