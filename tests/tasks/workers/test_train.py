@@ -51,7 +51,7 @@ def test_it_trains_if_prefect_is_not_installed(unbroken, messages):
     assert len(info.wnids) == 20
 
 
-def test_it_leaves_its_counts_and_keeps_what_only_a_resumed_run_needs_apart(unbroken):
+def test_it_writes_its_counts_and_keeps_checkpoints_in_the_scratch_space(unbroken):
     folder, _ = unbroken
     counts = json.loads((folder / "counts.json").read_bytes())
     assert counts.pop("val_top5_wrong") <= counts.pop("val_top1_wrong") <= 40
