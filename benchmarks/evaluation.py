@@ -1,7 +1,7 @@
-"""The evaluation against the least it could cost: `python -m benchmarks.evaluation`.
+"""Measure the evaluation against a lower bound: `python -m benchmarks.evaluation`.
 
-Tabulating seven networks with their averages, comparisons and classes, against reading the same files and doing nothing;
-and predicting ten views from shards, against the network alone on the same views, ready in memory.
+Tabulating seven networks with their averages, comparisons and classes, against only reading the same files; and predicting
+ten views from shards, against the network alone on the same views in memory.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.evaluation.parquet import ROWS_PER_GROUP
-from model.evaluation.predict import Member, cut, pass_sizes, predict
+from model.evaluation.predict import Predictor, cut, pass_sizes, predict
 from model.evaluation.predictions import join_parts, write_part
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
@@ -39,15 +39,15 @@ from tasks.tabulate import RowPlan, Scope, write_error_rates
 from tasks.train import Weights
 
 MEMBERS, IMAGES, CLASSES = 7, 50_000, 1000
-"""ILSVRC-2012's validation set, and the networks of Table 2's last row."""
+"""The validation set of ILSVRC-2012, and the networks of the last row of Table 2."""
 THREADS = 2
 VIEWS = 10
 LIMIT_GB = 1.0
-"""Of memory, for tabulating."""
+"""Limit of the memory for tabulating."""
 
 
 def main() -> None:
-    """Measure and record, or with `--child` do one of the two things that are compared."""
+    """Measure and record, or with `--child` run one of the two sides that are compared."""
     arguments = _arguments()
     if arguments.child:
         tabulate_once(arguments.child, arguments.directory)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure_tabulating(directory: Path, rounds: int) -> None:
-    """Record the rate and the memory of tabulating, each time in a process of its own."""
+    """Record the rate and the memory of tabulating, each round in a new process."""
     print(f"writing the predictions of {MEMBERS} networks, {IMAGES:,} images, {CLASSES:,} classes", flush=True)
     for member in range(MEMBERS):
         write_predictions(directory, member)
@@ -77,7 +77,7 @@ def measure_tabulating(directory: Path, rounds: int) -> None:
 
 
 def write_predictions(directory: Path, member: int) -> None:
-    """Write a file as the worker does, a part a shard of a thousand: random probabilities, the true class favoured."""
+    """Write a file as the worker does, one part per shard of a thousand: random probabilities that favour the true class."""
     generator = torch.Generator().manual_seed(member)
     about = {"wnids": [f"n{number:08d}" for number in range(CLASSES)], "weights": f"{member}"}
     folder = directory / str(member)
@@ -96,7 +96,7 @@ def write_predictions(directory: Path, member: int) -> None:
 
 
 def in_child(what: str, directory: Path, peaks: list[float]) -> float:
-    """Return images a second; note the peak of the process's memory in GB."""
+    """Return images per second, and append the peak memory of the process in GB to `peaks`."""
     command = [sys.executable, "-m", "benchmarks.evaluation", "--child", what, "--directory", str(directory)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     seconds, peak = json.loads(done.stdout.splitlines()[-1])
@@ -119,7 +119,7 @@ def tabulate_once(what: str, directory: Path) -> None:
 
 
 def _tabulate(files: list[Path], directory: Path) -> None:
-    """Table 2 as `flows.reproduce` makes it: five and seven averaged, all alone, all pairs compared, all classes counted."""
+    """Make Table 2 as `flows.reproduce` does: averages of five and seven, all members, all comparisons, all classes."""
     everyone = tuple(range(MEMBERS))
     plans = [
         RowPlan(table="table2", model="5 CNNs", members=everyone[:5]),
@@ -134,20 +134,20 @@ def _tabulate(files: list[Path], directory: Path) -> None:
 
 
 def measure_predicting(directory: Path, rounds: int, num_images: int) -> None:
-    """Record the rate of predicting ten views at full size against that of the network alone."""
+    """Record the rate of predicting ten views at full size against the rate of the network alone."""
     shards = make_shards(num_images, directory)
     torch.set_num_threads(1)
     network = AlexNet(NetworkConfig()).initialise(0).eval()
-    member = Member(network, partial(subtract_mean, colours=COLOURS))
+    predictor = Predictor(network, partial(subtract_mean, colours=COLOURS))
     ready = [subtract_mean(views.flatten(0, 1), COLOURS) for views in passes(shards)]
-    sides = {"ours": partial(predicting_rate, member, shards), "network": partial(network_rate, network, ready, len(shards))}
+    sides = {"ours": partial(predicting_rate, predictor, shards), "network": partial(network_rate, network, ready, len(shards))}
     rates = alternate(sides, rounds)
     unit = f"images/s of {len(shards):,}, ten views, {THREADS} threads"
     record("evaluation", "ten-view prediction against the network alone", rates["ours"], rates["network"], 0.9, unit)
 
 
 def make_shards(num_images: int, directory: Path) -> ShardSet:
-    """Write drawn images of 256 × 256 pixels with the project's own writer."""
+    """Write synthetic images of 256 × 256 pixels as shards."""
     dataset, config = Synthetic(train_per_class=num_images // 20, val_per_class=1, side=256), ShardConfig()
     with tempfile.TemporaryDirectory() as work:
         for plan in plan_shards(dataset, "train", config, Path(work)):
@@ -157,23 +157,23 @@ def make_shards(num_images: int, directory: Path) -> ShardSet:
 
 
 def passes(shards: ShardSet) -> Iterator[Tensor]:
-    """Yield the views of every image, uint8 (N, 10, 224, 224, 3), as the worker passes them to the network."""
+    """Return the views of every image, uint8 (N, 10, 224, 224, 3), in the passes of the worker."""
     sizes = pass_sizes(shards.samples.groupby("shard", sort=False).size(), VIEWS)
     loader = Loader(shards, NetworkConfig().crop, 40, torch.device("cpu"), THREADS)
-    return (views for views, _ in cut(loader.views(VIEWS), sizes))
+    return (views for views, *_ in cut(loader.views(VIEWS), sizes))
 
 
-def predicting_rate(member: Member, shards: ShardSet) -> float:
-    """Go from shards to probabilities, starting up included; return images a second."""
+def predicting_rate(predictor: Predictor, shards: ShardSet) -> float:
+    """Predict from shards, start-up included; return images per second."""
     start = perf_counter()
-    seen = sum(len(probs) for (probs,) in predict([member], passes(shards), THREADS))
+    seen = sum(len(probs) for (probs,) in predict([predictor], passes(shards), THREADS))
     if seen != len(shards):
         raise RuntimeError(f"{seen:,} images were predicted but the shards hold {len(shards):,}")
     return seen / (perf_counter() - start)
 
 
 def network_rate(network: AlexNet, ready: list[Tensor], num_images: int) -> float:
-    """Give the network the same views, as floats that lie ready, on as many threads; return images a second."""
+    """Run the network on the same views as floats in memory, on as many threads; return images per second."""
     start = perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
         outputs = list(pool.map(partial(_logits, network), ready))
@@ -190,9 +190,9 @@ def _logits(network: AlexNet, images: Tensor) -> Tensor:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", choices=["tabulate", "predict"], help="one of the two measurements")
-    parser.add_argument("--directory", type=Path, help="where 1.5 GB may be written for the time of the run")
-    parser.add_argument("--num-images", type=int, default=200, help="to predict")
-    parser.add_argument("--rounds", type=int, default=3, help="of each side, to take the median of")
+    parser.add_argument("--directory", type=Path, help="folder for 1.5 GB of files during the run")
+    parser.add_argument("--num-images", type=int, default=200, help="images to predict")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each side; the median counts")
     parser.add_argument("--child", choices=["tabulate", "read"], help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,33 +1,34 @@
-"""Measured rows in, the README's tables out: `python -m benchmarks.readme`.
+"""Render the tables of the README from measured rows: `python -m benchmarks.readme`.
 
-`--demo WORKSPACE` and `--tiny WORKSPACE` first copy the rows of a workspace's latest evaluation to `docs/results/`; then the
-README is rendered anew from what lies there. A test holds the README against it.
+`--demo WORKSPACE` and `--tiny WORKSPACE` first copy the rows of the latest evaluation of a workspace to `docs/results/`. The
+README is rendered from the rows in that folder, and a test checks that it is up to date.
 """
 
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.errors import InputError
 from benchmarks.record import ROOT
 from model.evaluation.parquet import write_whole
+from model.evaluation.published import beside_published, published_rows
 from model.evaluation.rendering import as_text, gains_as_text
-from model.evaluation.tables import published_rows
+from model.evaluation.schemas import COMPARISONS, ERROR_RATES, Row, upgrade
+from model.evaluation.tables import NAMES
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
 PRESETS = ("demo", "tiny")
-TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
+SCHEMAS = {"error_rates": ERROR_RATES, "comparisons": COMPARISONS}
 MODELS = ("SIFT + FVs [7]", "1 CNN", "5 CNNs", "1 CNN*", "7 CNNs*")
 HEADINGS = {"demo": "synthetic val (`demo`)", "tiny": "Tiny ImageNet, 20 classes (`tiny`)"}
 
-Row = dict[str, Any]
-
 
 def main() -> None:
-    """Keep the rows that are given, and render."""
+    """Copy the rows of the workspaces given, and render."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for preset in PRESETS:
         parser.add_argument(f"--{preset}", type=Path, help=f"workspace in which the preset {preset} was reproduced")
@@ -38,43 +39,36 @@ def main() -> None:
 
 
 def keep(tables: Path, preset: str) -> None:
-    """Copy the rows that the latest evaluation of a preset measured."""
+    """Copy the measured rows of the latest evaluation of a preset."""
     RESULTS.mkdir(exist_ok=True)
-    for name in ("error_rates", "comparisons"):
-        table = pq.read_table(tables / f"{name}.parquet", filters=[("recipe", "=", preset)])
-        last = max(table["created_at"].to_pylist())
-        rows = [row for row in table.to_pylist() if row["run_id"] == _run_of(table.to_pylist(), last)]
-        write_whole(
-            RESULTS / f"{preset}-{name.replace('_', '-')}.parquet", [table.from_pylist(rows, table.schema)], table.schema
-        )
-
-
-def _run_of(rows: list[Row], created_at: Any) -> str:
-    return next(row["run_id"] for row in rows if row["created_at"] == created_at)
+    for name, schema in SCHEMAS.items():
+        table = upgrade(pq.read_table(tables / f"{name}.parquet"), schema)
+        rows: list[Row] = [row for row in table.to_pylist() if row["preset"] == preset]
+        last = max(rows, key=lambda row: row["created_at"])["run_id"]
+        kept = pa.Table.from_pylist([row for row in rows if row["run_id"] == last], schema=schema)
+        write_whole(_kept_path(preset, name), [kept], schema)
 
 
 def rendered(text: str) -> str:
-    """Return the README's text with its tables made anew."""
+    """Return the text of the README with its tables rendered again."""
     for name, block in (("demo", demo_block()), ("results", results_block())):
         pattern = rf"(<!-- {name}: begin[^\n]*-->\n).*?(<!-- {name}: end -->)"
         text, found = re.subn(pattern, lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text, flags=re.DOTALL)
         if found != 1:
-            raise ValueError(f"README.md has {found} blocks {name!r}; expected one, between its comments")
+            raise InputError(f"README.md has {found} blocks {name!r}; expected one, between its comments")
     return text
 
 
 def demo_block() -> str:
     """Return the last lines of `make demo`."""
-    rows = read_rows("demo", "error-rates")
-    published = [row for row in published_rows() if row["table"] == "table2" and row["source"].startswith("K12")]
-    paths = "\n".join(f"artifacts/tables/{name}.parquet" for name in TABLES)
+    paths = "\n".join(f"artifacts/tables/{name}.parquet" for name in NAMES)
     gains = gains_as_text(read_rows("demo", "comparisons"))
-    return f"```text\n{as_text([*published, *rows])}\n\n{gains}\n\n{paths}\n```"
+    return f"```text\n{as_text(beside_published(read_rows('demo', 'error_rates')))}\n\n{gains}\n\n{paths}\n```"
 
 
 def results_block() -> str:
-    """Return Table 2, published and measured, as Markdown: a column for each preset of which rows are kept."""
-    kept = {heading: read_rows(preset, "error-rates") for preset, heading in HEADINGS.items()}
+    """Return Table 2, published and measured, as Markdown, with a column for each preset whose rows are kept."""
+    kept = {heading: read_rows(preset, "error_rates") for preset, heading in HEADINGS.items()}
     measured = {heading: measured_cells(rows) for heading, rows in kept.items() if rows}
     columns = [published_cells(), *measured.values()]
     lines = [f"| model | ILSVRC-2012, published | {' | '.join(measured)} |", "|---|---|" + "---|" * len(measured)]
@@ -85,7 +79,7 @@ def results_block() -> str:
 
 
 def published_cells() -> dict[str, str]:
-    """Return the paper's own numbers: on validation where it has them, else on test."""
+    """Return the numbers of the paper: validation errors if it has them, otherwise test errors."""
     rows = [row for row in published_rows() if row["source"] == "K12 table 2"]
     by_split = {(row["model"], row["split"]): row for row in rows}
     cells = {}
@@ -96,20 +90,24 @@ def published_cells() -> dict[str, str]:
 
 
 def measured_cells(rows: list[Row]) -> dict[str, str]:
-    """Return each model's errors, with the 95 % interval of top-1, and the mean of the networks trained from the start."""
+    """Return the errors of each model with the 95 % interval of top-1, and the mean of the networks trained from scratch."""
     cells = {row["model"]: f"{_cell([row])} [{_percent(row['top1_low'])}, {_percent(row['top1_high'])}]" for row in rows}
     cells["mean of five alone"] = _cell([row for row in rows if row["model"].startswith("CNN, seed")])
     return cells
 
 
 def read_rows(preset: str, name: str) -> list[Row]:
-    """Return the rows kept of a preset; none where it was not run."""
-    path = RESULTS / f"{preset}-{name}.parquet"
-    return pq.read_table(path).to_pylist() if path.exists() else []
+    """Return the kept rows of a preset, written by any version; an empty list if it was not run."""
+    path = _kept_path(preset, name)
+    return upgrade(pq.read_table(path), SCHEMAS[name]).to_pylist() if path.exists() else []
+
+
+def _kept_path(preset: str, name: str) -> Path:
+    return RESULTS / f"{preset}-{name.replace('_', '-')}.parquet"
 
 
 def _cell(rows: list[Row]) -> str:
-    """`27.8 / 3.0`: the mean of the rows' errors at rank one and five."""
+    """Return `27.8 / 3.0`: the mean errors of the rows at rank one and five."""
     errors = [[row[f"{top}_error"] for row in rows] for top in ("top1", "top5")]
     return " / ".join(_percent(sum(found) / len(found)) if found and None not in found else "–" for found in errors)
 

@@ -1,21 +1,20 @@
 """Any classifier's weights to error rates: `python -m flows.evaluate_classifier --help`."""
 
-from hashlib import sha256
 from pathlib import Path
 
 from prefect import flow
 
 from data_shards.datasets.dataset import Split
 from flows.command_line import run
-from flows.evaluate import TableName, names_of, plan_rows, scope_of
 from flows.presets import PresetName, load_preset
+from flows.rows import TableName, evaluation_rows, names_of
 from model.evaluation.classifiers import Classifier, Triple, read_classes
 from tasks.compute import choose_compute
+from tasks.jobs.predict import Views
 from tasks.predict import predict_split
 from tasks.shard import shard_split
 from tasks.tabulate import TableRecord, write_error_rates
 from tasks.train import open_weights
-from tasks.workers.jobs import Views
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
@@ -34,16 +33,17 @@ def evaluate_classifier(
     table: TableName = "evaluation",
     names: list[str] | None = None,
     device: str = "auto",
+    reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
-    """Score networks that are not of this project as its own are scored: each alone and, where there are several, averaged.
+    """Score networks that are not of this project in the same way as its own: each alone and, if there are several, averaged.
 
     Loading weights runs none of what they hold; the factory's code is run.
 
     Args:
         weights: Weights files: safetensors, or a state dict saved by torch.save.
         factory: What builds the network, package.module:function; called without arguments it returns a module giving logits.
-        classes: Text file with the WNID of each output, one a line, in the order of the outputs.
+        classes: Text file with the WNID of each output, one per line, in the order of the outputs.
         input_size: Side in pixels of the crops that it reads.
         mean: Of red, green and blue in 0…255, subtracted from every pixel.
         scale: What is left is divided by these; 255 255 255 with a mean of 0 0 0 gives 0…1.
@@ -51,9 +51,10 @@ def evaluate_classifier(
         source: Folder or archive that holds the images; synthetic ones need none.
         split: Which images: train, val or test.
         views: 10 for the corners, the centre and their reflections, 1 for the centre.
-        table: In which of the paper's tables the rows stand, beside the published ones.
-        names: How the rows are called, one for each weights file; else as the folder two above it.
+        table: The paper's table that gets the rows, beside the published ones.
+        names: Names of the rows, one for each weights file. Default: the folder two above it.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
     plan = load_preset(preset, source)
@@ -61,13 +62,11 @@ def evaluate_classifier(
     wnids = read_classes(classes)
     classifier = Classifier(factory=factory, input_size=input_size, mean=mean, scale=scale, wnids=wnids)
     networks = [open_weights(path) for path in weights]
-    rows = plan_rows(table, names_of(weights, names))
-    config = sha256((plan.digest + classifier.model_dump_json()).encode()).hexdigest()
-    with locked(workspace) as workspace:
-        shards = shard_split(plan.target, split, plan.shards, workspace)
-        predictions = predict_split(networks, shards, split, views, compute, workspace, classifier)
-        scope = scope_of(shards, split, views, preset, config)
-        return write_error_rates(rows, predictions, networks, scope, workspace, shards)
+    rows = evaluation_rows(table, names_of(weights, names))
+    with locked(workspace, reuse) as made_in:
+        shards = shard_split(plan.target, split, plan.shards, made_in)
+        predictions = predict_split(networks, shards, split, views, compute, made_in, classifier)
+        return write_error_rates(rows, predictions, networks, shards, split, views, preset, made_in)
 
 
 if __name__ == "__main__":

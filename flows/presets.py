@@ -1,13 +1,18 @@
 """Whole experiments under one name: images, network, recipe. The flows' parameters change single values of them."""
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Split
-from data_shards.datasets.source import Source
+from data_shards.datasets.fall import FallSource
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.source import AnySource
+from data_shards.datasets.synthetic import SyntheticSource
+from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
@@ -21,13 +26,15 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    target: Source
+    target: AnySource
     """Plays ILSVRC-2012."""
-    superset: Source | None
+    superset: AnySource | None
     """Plays Fall 2011; without one there are no starred rows."""
     shards: ShardConfig
     network: NetworkConfig
     """Its number of classes is that of the images."""
+    recipe: str = "paper"
+    """The name of its training recipe."""
     training: TrainConfig
     pre_training: TrainConfig
     pre_training_bottleneck: int | None = None
@@ -49,11 +56,6 @@ class Preset(BaseModel):
         numbers = {"num_networks": num_networks, "num_pretrained": num_pretrained}
         return self.model_copy(update={name: number for name, number in numbers.items() if number is not None})
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the whole configuration."""
-        return sha256(self.model_dump_json().encode()).hexdigest()
-
 
 _SMALL_STEPS: dict[str, Any] = {
     "schedule": "steps",
@@ -71,10 +73,11 @@ _SHORT_PRE_TRAINING: dict[str, Any] = {"copied_rate": 0.3, "copied_conv1_rate": 
 """(ours) Pre-training that lasts a minute leaves the copied layers with much to learn."""
 
 DEMO = Preset(
-    target=Source(kind="synthetic", num_classes=20, train_per_class=100, val_per_class=50),
-    superset=Source(kind="synthetic", num_classes=40, train_per_class=100, val_per_class=25),
+    target=SyntheticSource(num_classes=20, train_per_class=100, val_per_class=50),
+    superset=SyntheticSource(num_classes=40, train_per_class=100, val_per_class=25),
     shards=ShardConfig(storage="square72"),
     network=NetworkConfig(crop=64, width=1 / 4),
+    recipe="demo",
     training=TrainConfig(epochs=20, validate_every=5, **_DEMO_RATE),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_DEMO_RATE),
     fine_tuning=TrainConfig(epochs=10, validate_every=5, **_SHORT_PRE_TRAINING, **_DEMO_RATE),
@@ -83,10 +86,11 @@ DEMO = Preset(
 """(ours) Synthetic images, a network a quarter as wide, everything in minutes on two cores."""
 
 TINY = Preset(
-    target=Source(kind="tiny-imagenet", num_classes=20),
-    superset=Source(kind="tiny-imagenet", num_classes=40),
+    target=TinyImageNetSource(num_classes=20),
+    superset=TinyImageNetSource(num_classes=40),
     shards=ShardConfig(storage="square128"),
     network=NetworkConfig(crop=112, width=1 / 4),
+    recipe="tiny",
     training=TrainConfig(epochs=15, validate_every=3, **_SMALL_STEPS),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_SMALL_STEPS),
     fine_tuning=TrainConfig(epochs=8, validate_every=4, **_SHORT_PRE_TRAINING, **_SMALL_STEPS),
@@ -106,25 +110,25 @@ _FULL_SIZE: dict[str, Any] = {
 _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv=True, bottleneck=1024)}
 """[K12 §6, CHM layers-146-2011] As the whole releases were learnt."""
 
-FOLDER = Preset(target=Source(kind="folder"), superset=None, **_FULL_SIZE)
+FOLDER = Preset(target=FolderSource(), superset=None, **_FULL_SIZE)
 """Your own folder of class folders."""
 
 ILSVRC2010 = Preset(
-    target=Source(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
+    target=IlsvrcSource(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
 )
 """[K12 table 1]"""
 
 ILSVRC2012 = Preset(
-    target=Source(kind="ilsvrc2012"), superset=Source(kind="fall2011"), pre_training_bottleneck=1024, **_FULL_SIZE
+    target=IlsvrcSource(kind="ilsvrc2012"), superset=FallSource(kind="fall2011"), pre_training_bottleneck=1024, **_FULL_SIZE
 )
 """[K12 table 2]"""
 
 FALL2009 = Preset(
-    target=Source(kind="fall2009"), superset=None, num_networks=1, table="fall2009", scored_on="test", **_SIXTH_CONV
+    target=FallSource(kind="fall2009"), superset=None, num_networks=1, table="fall2009", scored_on="test", **_SIXTH_CONV
 )
 """[K12 §6]"""
 
-FALL2011 = Preset(target=Source(kind="fall2011"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
+FALL2011 = Preset(target=FallSource(kind="fall2011"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
 """[K12 §6] What starred networks are pre-trained on."""
 
 PRESETS: dict[PresetName, Preset] = {
@@ -141,7 +145,10 @@ PRESETS: dict[PresetName, Preset] = {
 def load_preset(name: PresetName, source: Path | None, recipe: RecipeName | None = None, **changes: dict[str, Any]) -> Preset:
     """Return a preset reading from `source`, with single values of its parts changed: `training={"epochs": 3}`.
 
-    A recipe takes the place of the preset's trainings, epochs included. Values that are None are left as they are.
+    A recipe replaces the preset's trainings, epochs included. Values that are None are left as they are.
+
+    Raises:
+        InputError: a value that its part does not have, or one that is out of range.
     """
     chosen = PRESETS[name] if recipe is None else _with_recipe(PRESETS[name], recipe)
     if source is not None:
@@ -151,7 +158,17 @@ def load_preset(name: PresetName, source: Path | None, recipe: RecipeName | None
     for part, change in changes.items():
         if values[part] is not None:
             values[part] |= {name: value for name, value in change.items() if value is not None}
-    return Preset.model_validate(values)
+    try:
+        return Preset.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_first_sentence(error, name)) from error
+
+
+def _first_sentence(error: ValidationError, preset: str) -> str:
+    """What pydantic says about the first wrong value."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("target", "superset") or len(first["loc"]) == 1)
+    return f"preset {preset}: {place or 'value'}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}"
 
 
 def _with_recipe(preset: Preset, name: RecipeName) -> Preset:
@@ -159,6 +176,7 @@ def _with_recipe(preset: Preset, name: RecipeName) -> Preset:
     training = TrainConfig(**recipe.training)
     return preset.model_copy(
         update={
+            "recipe": name,
             "network": preset.network.model_copy(update=recipe.network),
             "training": training,
             "pre_training": training,

@@ -6,26 +6,25 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from base.errors import InputError
 from flows.command_line import run
-from flows.evaluate import scope_of
 from flows.presets import Preset, PresetName, load_preset
-from flows.shard import choose_splits, prepare
-from flows.train import plan_training
+from flows.rows import paper_rows
 from model.training.config import Precision, TrainConfig
 from model.training.recipes import RecipeName
-from tasks.compute import choose_compute
+from tasks.compute import Compute, choose_compute
+from tasks.job import Artifact, Weights
+from tasks.jobs.predict import Views
+from tasks.jobs.train import Layout, TrainJob
 from tasks.predict import predict_split
+from tasks.prepare import choose_splits, training_set
 from tasks.shard import shard_split
-from tasks.tabulate import RowPlan, TableRecord, write_error_rates
-from tasks.train import Training, TrainingSet, Weights, train_networks
-from tasks.workers.jobs import Layout, Views
-from tasks.workspace import DEFAULT_WORKSPACE, locked
+from tasks.tabulate import TableRecord, write_error_rates
+from tasks.train import plan_training, train_networks
+from tasks.workspace import DEFAULT_WORKSPACE, Workspace, locked
 
 VIEWS: Views = 10
 """[K12 §4.1]"""
-
-ONE_NETWORK = {"table1": "CNN", "fall2009": "CNN with a sixth convolutional layer"}
-"""[K12 table 1, §6] What a single network is called there; `1 CNN` elsewhere."""
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -44,6 +43,7 @@ def reproduce(
     precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
+    reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
     """Make a table of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
@@ -52,18 +52,19 @@ def reproduce(
         preset: Which experiment: ilsvrc2012 (Table 2; its superset is Fall 2011), ilsvrc2010 (Table 1) or fall2009, from the
             official archives; demo (synthetic images), tiny (Tiny ImageNet) or folder (your own, at full size).
         source: Folder or archive that holds the images; synthetic ones need none.
-        seed: Of the first network; the others count up from it.
-        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (for runs that nobody watches),
-            epochs included, instead of the preset's trainings.
-        epochs: Of the networks trained from the start, instead of the preset's.
-        pretrain_epochs: On the superset, instead of the preset's.
-        finetune_epochs: On the target after that, instead of the preset's.
-        num_networks: How many are trained from the start, instead of the preset's five.
-        num_pretrained: How many are pre-trained and fine-tuned, instead of the preset's two.
-        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster, instead of the preset's.
+        seed: Seed of the first network; the others count up from it.
+        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (an unattended schedule),
+            epochs included. Default: the preset's trainings.
+        epochs: Epochs of the networks that are trained from scratch. Default: the preset's.
+        pretrain_epochs: Epochs on the superset. Default: the preset's.
+        finetune_epochs: Epochs on the target after that. Default: the preset's.
+        num_networks: How many are trained from scratch. Default: the preset's five.
+        num_pretrained: How many are pre-trained and fine-tuned. Default: the preset's two.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster. Default: the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
-            device, sharing every batch); what suits the devices where not given.
+            device, sharing every batch). Default: what suits the devices.
+        reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
     plan = load_preset(
@@ -76,71 +77,62 @@ def reproduce(
     )
     plan = plan.with_networks(num_networks, num_pretrained)
     compute = choose_compute(device, plan.threads_per_network, layout)
-    with locked(workspace) as workspace:
-        _find_superset(plan, workspace)
-        target = prepare(plan.target, plan.shards, workspace)
-        superset = prepare(plan.superset, plan.shards, workspace) if plan.superset and plan.num_pretrained else None
-        pre_trainings = _pre_trainings(plan, preset, seed, superset)  # first, for they take longest
-        trained = train_networks([*pre_trainings, *_from_scratch(plan, preset, seed, target)], compute, workspace)
+    with locked(workspace, reuse) as made_in:
+        _find_superset(plan, made_in)
+        target = training_set(plan.target, plan.shards, made_in)
+        superset = training_set(plan.superset, plan.shards, made_in) if plan.superset and plan.num_pretrained else None
+        pre_trainings = _pre_trainings(plan, preset, seed, superset, compute)  # first, because they take longest
+        trained = train_networks([*pre_trainings, *_from_scratch(plan, preset, seed, target, compute)], compute, made_in)
         pre_trained, plain = trained[: len(pre_trainings)], trained[len(pre_trainings) :]
-        tunings = _fine_tunings(plan, preset, seed, target, pre_trained)
-        starred = train_networks(tunings, compute, workspace) if tunings else []
+        tunings = _fine_tunings(plan, preset, seed, target, compute, pre_trained)
+        starred = train_networks(tunings, compute, made_in) if tunings else []
         networks = [*plain, *starred]
-        scored = shard_split(plan.target, plan.scored_on, plan.shards, workspace)
-        predictions = predict_split(networks, scored, plan.scored_on, VIEWS, compute, workspace)
-        scope = scope_of(scored, plan.scored_on, VIEWS, preset, plan.digest)
-        rows = _rows(plan.table, len(plain), len(starred), seed)
-        return write_error_rates(rows, predictions, networks, scope, workspace, scored)
+        scored = shard_split(plan.target, plan.scored_on, plan.shards, made_in)
+        predictions = predict_split(networks, scored, plan.scored_on, VIEWS, compute, made_in)
+        rows = paper_rows(plan.table, len(plain), len(starred), seed)
+        return write_error_rates(rows, predictions, networks, scored, plan.scored_on, VIEWS, preset, made_in)
 
 
-def _find_superset(plan: Preset, workspace: Path) -> None:
-    """See that its files are there, before the hours that come first."""
+def _find_superset(plan: Preset, workspace: Workspace) -> None:
+    """Make sure that its files exist before the hours of work that come first."""
     if plan.superset is None or not plan.num_pretrained:
         return
     try:
-        choose_splits(plan.superset, ["train"], workspace)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
+        choose_splits(plan.superset, ["train"], workspace.sources)
+    except InputError as error:
+        raise InputError(
             f"the starred networks are pre-trained on {plan.superset.kind}, and its {error}; "
             f"put it there, or set num_pretrained to 0"
         ) from error
 
 
-def _from_scratch(plan: Preset, preset: str, seed: int, target: TrainingSet) -> list[Training]:
-    seeds = range(seed, seed + plan.num_networks)
-    return [plan_training(f"{preset}-cnn-{n}", plan.network, _seeded(plan.training, n), target) for n in seeds]
+def _from_scratch(plan: Preset, preset: str, seed: int, target: dict[str, Artifact], compute: Compute) -> list[TrainJob]:
+    return [
+        plan_training(f"{preset}-cnn-{n}", plan.recipe, plan.network, _seeded(plan.training, n), target, compute)
+        for n in range(seed, seed + plan.num_networks)
+    ]
 
 
-def _pre_trainings(plan: Preset, preset: str, seed: int, superset: TrainingSet | None) -> list[Training]:
+def _pre_trainings(
+    plan: Preset, preset: str, seed: int, superset: dict[str, Artifact] | None, compute: Compute
+) -> list[TrainJob]:
     """The starred networks have a sixth convolutional layer. [K12 §6]"""
     if superset is None:
         return []
     network = plan.network.model_copy(update={"sixth_conv": True, "bottleneck": plan.pre_training_bottleneck})
-    seeds = range(seed, seed + plan.num_pretrained)
-    return [plan_training(f"{preset}-pre-trained-{n}", network, _seeded(plan.pre_training, n), superset) for n in seeds]
-
-
-def _fine_tunings(plan: Preset, preset: str, seed: int, target: TrainingSet, initial: list[Weights]) -> list[Training]:
-    network = plan.network.model_copy(update={"sixth_conv": True})
     return [
-        plan_training(f"{preset}-fine-tuned-{n}", network, _seeded(plan.fine_tuning, n), target, weights)
-        for n, weights in enumerate(initial, start=seed)
+        plan_training(f"{preset}-pre-trained-{n}", plan.recipe, network, _seeded(plan.pre_training, n), superset, compute)
+        for n in range(seed, seed + plan.num_pretrained)
     ]
 
 
-def _rows(table: str, num_plain: int, num_starred: int, seed: int) -> list[RowPlan]:
-    """The table's rows in the paper's order, then every network alone."""
-    plain, everyone = tuple(range(num_plain)), tuple(range(num_plain + num_starred))
-    rows = [(ONE_NETWORK.get(table, "1 CNN"), plain[:1])]
-    if num_plain > 1:
-        rows += [(f"{num_plain} CNNs", plain)]
-    if num_starred:
-        rows += [("1 CNN*", everyone[num_plain : num_plain + 1]), (f"{len(everyone)} CNNs*", everyone)]
-    alone = [(f"CNN, seed {seed + n}", (n,)) for n in plain]
-    alone += [(f"CNN*, seed {seed + n}", (num_plain + n,)) for n in range(num_starred)]
+def _fine_tunings(
+    plan: Preset, preset: str, seed: int, target: dict[str, Artifact], compute: Compute, initial: list[Weights]
+) -> list[TrainJob]:
+    network = plan.network.model_copy(update={"sixth_conv": True})
     return [
-        *(RowPlan(table=table, model=model, members=members) for model, members in rows),
-        *(RowPlan(table="members", model=model, members=members) for model, members in alone),
+        plan_training(f"{preset}-fine-tuned-{n}", plan.recipe, network, _seeded(plan.fine_tuning, n), target, compute, weights)
+        for n, weights in enumerate(initial, start=seed)
     ]
 
 

@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_shards.datasets.dataset import Split
-from data_shards.datasets.source import Source
-from data_shards.images import STORAGE_PATTERN
-from data_shards.planning import ShardConfig
+from data_shards.storage import STORAGE_PATTERN
 from flows.command_line import run
 from flows.presets import PresetName, load_preset
-from tasks.artifacts import Artifact
-from tasks.cluster import shard_split_on
-from tasks.shard import check_md5, measure_colours, shard_split
-from tasks.train import TrainingSet
+from tasks.checksums import check_md5
+from tasks.job import Artifact
+from tasks.prepare import choose_splits
+from tasks.shard import shard_split
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 Positive = Annotated[int, Field(gt=0)]
@@ -31,7 +29,7 @@ class ShardRecord(BaseModel):
     """For each split."""
 
     def as_cells(self) -> list[dict[str, str]]:
-        """Return one row a split, every value as text."""
+        """Return one row per split, every value as text."""
         return [
             {"split": split, **{name: f"{count:,}" for name, count in made.counts.items()}, "path": str(made.path)}
             for split, made in self.sets.items()
@@ -55,6 +53,7 @@ def shard(
     md5: Path | None = None,
     workers: Positive | None = None,
     cluster: str | None = None,
+    reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> ShardRecord:
     """Write a dataset's images as WebDataset shards, straight from the archives that they come in.
@@ -64,15 +63,16 @@ def shard(
         archives: Folder that holds the official archives, or what was unpacked from them; synthetic images need none.
         splits: Some of train, val and test, instead of all whose files are there.
         storage: square256 for the centre square of the image scaled to 256 pixels, shorter256 for all of it, original for its
-            own bytes; any other side; instead of the preset's.
-        samples_per_shard: Images a tar, instead of the preset's thousand.
+            own bytes; or any other side. Default: the preset's.
+        samples_per_shard: Images per tar. Default: the preset's thousand.
         bad_images: error to stop at images that cannot be decoded, report to leave them out and list them.
-        check: Whether original images are decoded once to see that they are whole.
-        seed: Of the shuffle, instead of the preset's.
-        wnids: Text file with the classes to take from a fall release, one WNID a line.
-        md5: File as md5sum writes it; archives that it names are read first, and refused where they differ.
-        workers: Processes that write shards, instead of one a processor.
+        check: Whether original images are decoded once to see that they are intact.
+        seed: Seed of the shuffle. Default: the preset's.
+        wnids: Text file with the classes to take from a fall release, one WNID per line.
+        md5: File as md5sum writes it; archives that it names are read first, and refused if they differ.
+        workers: Processes that write shards. Default: one per processor.
         cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards instead.
+        reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
     changes = {
@@ -83,45 +83,14 @@ def shard(
         "check": check,
     }
     plan = load_preset(dataset, archives, shards=changes, target={"wnids": wnids})
-    with locked(workspace) as workspace:
-        sets = {}
-        if md5 is not None and plan.target.path is not None:
-            check_md5(plan.target.path, md5, workspace)
-        for split in choose_splits(plan.target, splits, workspace):
-            if cluster is None:
-                sets[split] = shard_split(plan.target, split, plan.shards, workspace, workers)
-            else:
-                sets[split] = shard_split_on(cluster, plan.target, split, plan.shards, workspace)
-        record = ShardRecord(sets=sets)
+    with locked(workspace, reuse) as made_in:
+        if md5 is not None and archives is not None:
+            check_md5(archives, md5, made_in)
+        chosen = choose_splits(plan.target, splits, made_in.sources)
+        sets = {split: shard_split(plan.target, split, plan.shards, made_in, workers, cluster) for split in chosen}
+        record = ShardRecord(sets={str(split): made for split, made in sets.items()})
         create_table_artifact(record.as_cells(), key="shards", description=f"Shards of {dataset}")
         return record
-
-
-def choose_splits(source: Source, wanted: list[Split] | None, workspace: Path) -> list[Split]:
-    """Return the splits to be made: those asked for, or all whose files are there.
-
-    Raises:
-        FileNotFoundError: one that was asked for is not there, or none is.
-        ValueError: the dataset has no such split.
-    """
-    splits = source.open(workspace / "sources").splits()
-    for split in wanted or []:
-        if split not in splits:
-            raise ValueError(f"{source.kind} has no split {split}; it has {', '.join(splits)}")
-    missing = {split: reason for split in wanted or splits if (reason := splits[split]) is not None}
-    if missing and (wanted or len(missing) == len(splits)):
-        raise FileNotFoundError("; ".join(f"{split}: {reason}" for split, reason in missing.items()))
-    for split, reason in missing.items():
-        get_run_logger().info("%s is left out: %s", split, reason)
-    return [split for split in wanted or splits if split not in missing]
-
-
-def prepare(source: Source, config: ShardConfig, workspace: Path) -> TrainingSet:
-    """Return the shards to train and to validate on, and the colours to subtract."""
-    train = shard_split(source, "train", config, workspace)
-    held_out: Split = "val" if "val" in source.open(workspace / "sources").splits() else "test"
-    val = shard_split(source, held_out, config, workspace)
-    return TrainingSet(train=train, val=val, colours=measure_colours(train, workspace))
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from base.errors import InputError
 from flows.command_line import run
 from flows.presets import PresetName, load_preset
-from flows.shard import prepare
-from model.network.config import NetworkConfig
 from model.network.weights import read_info
-from model.training.config import Precision, TrainConfig
+from model.training.config import Precision
 from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
-from tasks.train import Training, TrainingSet, Weights, open_weights, train_networks
-from tasks.workers.jobs import Layout
+from tasks.job import Weights
+from tasks.jobs.train import Layout
+from tasks.prepare import training_set
+from tasks.train import open_weights, plan_training, train_networks
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
@@ -33,51 +34,46 @@ def train(
     precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
+    reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> Weights:
-    """Train one network, from the start or from other weights, sharding the images first where that is not done.
+    """Train one network, from scratch or from other weights; its images are sharded first if they are not yet.
 
     Args:
         preset: Which experiment.
         source: Folder or archive that holds the images; synthetic ones need none.
-        seed: Of the initial weights, the order of the images, crops, colour noise and dropout.
-        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (for runs that nobody watches),
-            epochs included, instead of the preset's training.
-        epochs: Instead of the preset's.
-        batch_size: Instead of the preset's.
-        learning_rate: Instead of the preset's.
-        width: Share of each layer's kernels, instead of the preset's.
+        seed: Seed of the initial weights, the order of the images, crops, colour noise and dropout.
+        recipe: paper (what its text says), code2012 or code2010 (what its authors ran) or dexp (an unattended schedule),
+            epochs included. Default: the preset's training.
+        epochs: Number of epochs. Default: the preset's.
+        batch_size: Images per step. Default: the preset's.
+        learning_rate: Initial rate of the weights. Default: the preset's.
+        width: Share of each layer's kernels. Default: the preset's.
         initial_weights: Weights file to fine-tune: all layers but the last are copied, the preset's fine-tuning recipe is used.
-        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster, instead of the preset's.
+        precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster. Default: the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
-            device, sharing every batch); what suits the devices where not given.
+            device, sharing every batch). Default: what suits the devices.
+        reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
     if initial_weights is not None and width is not None:
-        raise ValueError(
+        raise InputError(
             f"both a width and {initial_weights} were given; a network that is fine-tuned has the width of its weights"
         )
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network, layout)
-    with locked(workspace) as workspace:
-        data = prepare(plan.target, plan.shards, workspace)
+    with locked(workspace, reuse) as made_in:
+        data = training_set(plan.target, plan.shards, made_in)
         if initial_weights is None:
-            training = plan_training(f"{preset}-cnn-{seed}", plan.network, plan.training, data)
+            job = plan_training(f"{preset}-cnn-{seed}", plan.recipe, plan.network, plan.training, data, compute)
         else:
             initial = open_weights(initial_weights)
             network = read_info(initial.path).network.model_copy(update={"bottleneck": None})
-            training = plan_training(f"{preset}-fine-tuned-{seed}", network, plan.fine_tuning, data, initial)
-        return train_networks([training], compute, workspace)[0]
-
-
-def plan_training(
-    name: str, network: NetworkConfig, config: TrainConfig, data: TrainingSet, initial: Weights | None = None
-) -> Training:
-    """Return the training of a network with an output for every class of the data."""
-    network = network.model_copy(update={"num_classes": data.train.counts["classes"]})
-    return Training(name=name, network=network, config=config, data=data, initial=initial)
+            name = f"{preset}-fine-tuned-{seed}"
+            job = plan_training(name, plan.recipe, network, plan.fine_tuning, data, compute, initial)
+        return train_networks([job], compute, made_in)[0]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
+from base.errors import InputError
 from flows.command_line import run
-from tasks.artifacts import Artifact
+from tasks.job import Artifact
 from tasks.verify import SetReport, find_duplicates, find_sets, name_of, verify_set
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
@@ -32,24 +33,24 @@ def verify(
     workers: Annotated[int, Field(gt=0)] | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> VerifyRecord:
-    """Read sets of shards again, hold them against their manifests, and look for images that occur more than once.
+    """Read sets of shards again, compare them with their manifests, and look for images that occur more than once.
 
     Args:
-        shards: Folders of finished sets, instead of all in the workspace.
+        shards: Folders of finished sets. Default: all in the workspace.
         decode: Whether every image is decoded too.
-        workers: Processes that read, instead of one a processor.
+        workers: Processes that read. Default: one per processor.
         workspace: Folder for everything that is made.
     """
-    with locked(workspace) as workspace:
-        sets = [path.expanduser().absolute() for path in shards or []] or find_sets(workspace)
+    with locked(workspace) as made_in:
+        sets = [path.expanduser().absolute() for path in shards or []] or find_sets(made_in)
         if not sets:
-            raise ValueError(f"{workspace} holds no finished set of shards; make one with python -m flows.shard")
-        reports = [verify_set(path, decode, workers, workspace) for path in sets]
+            raise InputError(f"{made_in.path} holds no finished set of shards; make one with python -m flows.shard")
+        reports = [verify_set(path, decode, workers, made_in) for path in sets]
         create_table_artifact([_cells(report) for report in reports], key="verified", description="Shards read again")
         if damaged := [str(report) for report in reports if report.faults]:
-            raise ValueError("\n".join(["what was read is not what was written:", *damaged]))
-        # Of two sets of one split, say in two storages, the newest stands for both.
-        return VerifyRecord(reports=reports, duplicates=find_duplicates({name_of(path): path for path in sets}, workspace))
+            raise InputError("\n".join(["what was read is not what was written:", *damaged]))
+        # Of two sets of one split, such as in two storages, the newest stands for both.
+        return VerifyRecord(reports=reports, duplicates=find_duplicates({name_of(path): path for path in sets}, made_in))
 
 
 def _cells(report: SetReport) -> dict[str, str]:

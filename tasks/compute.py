@@ -1,10 +1,12 @@
 """On which devices networks are trained and tested, in which layout, and how many side by side."""
 
+import os
+
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from tasks.steps import processors
-from tasks.workers.jobs import Layout
+from base.errors import InputError
+from tasks.jobs.train import Layout
 
 
 class Compute(BaseModel):
@@ -15,9 +17,9 @@ class Compute(BaseModel):
     devices: tuple[str, ...]
     """One for a whole network, two for a tower each, or any number for a replica each."""
     layout: Layout = "towers"
-    """How a network lies on them."""
+    """How a network is placed on them."""
     num_threads: int
-    """CPU threads a process that trains."""
+    """CPU threads per process that trains."""
     at_once: int
     """Networks trained at the same time."""
 
@@ -35,11 +37,11 @@ class Compute(BaseModel):
 def choose_compute(device: str, threads_per_network: int | None, layout: Layout | None = None) -> Compute:
     """Understand `auto`, one device, or several with commas between them.
 
-    Networks share a CPU as their threads allow, and take turns on GPUs. Without a layout one lies in one piece on one GPU,
-    its towers on two devices, and replicas of it on more.
+    Networks share a CPU as their threads allow, and take turns on GPUs. Without a layout a network is in one piece on one GPU,
+    has its towers on two devices, and replicas on more.
 
     Raises:
-        ValueError: no such device here, or no such layout on these devices.
+        InputError: no such device here, or no such layout on these devices.
     """
     name = ("cuda" if torch.cuda.device_count() else "cpu") if device == "auto" else device
     devices = tuple(part.strip() for part in name.split(","))
@@ -47,17 +49,20 @@ def choose_compute(device: str, threads_per_network: int | None, layout: Layout 
         _check(part)
     layout = layout or _usual_layout(devices)
     if len(devices) > 2 and layout != "replicas":
-        raise ValueError(f"{len(devices)} devices in {device!r}; the network has two towers: give one or two, or replicas")
+        raise InputError(f"{len(devices)} devices in {device!r}; the network has two towers: give one or two, or replicas")
     if len(devices) > 1 and layout == "one-piece":
-        raise ValueError(
-            f"{len(devices)} devices in {device!r}; in one piece a network lies on one: give one, or another layout"
-        )
+        raise InputError(f"{len(devices)} devices in {device!r}; a network in one piece needs one: give one, or another layout")
     threads = min(threads_per_network or processors(), processors())
     on_cpu = set(devices) == {"cpu"}
     at_once = processors() // threads if on_cpu else 1
     if layout == "replicas":
         threads, at_once = max(1, processors() // len(devices)), 1
     return Compute(devices=devices, layout=layout, num_threads=threads, at_once=at_once)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _usual_layout(devices: tuple[str, ...]) -> Layout:
@@ -74,5 +79,5 @@ def _check(device: str) -> None:
     if kind == "cuda" and (not index or index.isdigit()):
         if int(index or 0) < torch.cuda.device_count():
             return
-        raise ValueError(f"no device {device!r}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
-    raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:0 or several of them with commas between")
+        raise InputError(f"no device {device!r}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
+    raise InputError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:0 or several of them with commas between")

@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel, ConfigDict
 
+from base.errors import InputError
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from model.evaluation.submissions import Score, parse_submission, score
 
@@ -33,9 +34,11 @@ def score_submission(submission: Path, truth: Path, meta: Path) -> ScoreRecord:
     """Score a submission against a truth file of the same devkit.
 
     Raises:
-        OSError: a file cannot be read.
-        ValueError: a file is not what it should be.
+        InputError: a file is missing, cannot be read or does not have the expected form.
     """
+    for path in (submission, truth, meta):
+        if not path.expanduser().is_file():
+            raise InputError(f"no file {path}; expected the path of a submission, of its truth and of the devkit's meta.mat")
     devkit = _read_devkit(meta.expanduser())
     submitted = parse_submission(_read(submission), len(devkit.leaves), str(submission))
     scores = score(submitted, _true_ids(truth, devkit), devkit.cost_matrix, str(submission))
@@ -55,7 +58,7 @@ def _read_devkit(path: Path) -> Devkit:
             data = tar.extractfile(member) if Path(member.name).name == META else None
             if data is not None:
                 return parse_meta(data.read(), f"{META} in {path}")
-    raise ValueError(f"{path} holds no {META}; expected the devkit of ILSVRC-2010 or 2012")
+    raise InputError(f"{path} holds no {META}; expected the devkit of ILSVRC-2010 or 2012")
 
 
 def _true_ids(truth: Path, devkit: Devkit) -> list[int]:
@@ -68,11 +71,11 @@ def _read(path: Path) -> str:
     try:
         return path.expanduser().read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file; expected lines of ILSVRC IDs") from error
+        raise InputError(f"{path} is not a text file; expected lines of ILSVRC IDs") from error
 
 
 def _note(num_long: int, devkit: Devkit) -> str | None:
-    notes = [f"{num_long:,} lines have more than five guesses; the rest of them was passed over."] if num_long else []
+    notes = [f"{num_long:,} lines have more than five guesses; the rest of them was ignored."] if num_long else []
     if devkit.cost_matrix is None:
         notes.append("This devkit has no cost matrix, so there is no hierarchical error.")
     return " ".join(notes) or None

@@ -1,34 +1,56 @@
-"""The folder in which everything that is produced lies, and the lock that keeps a second run out of it."""
+"""The folder that holds everything that is produced, and the lock that keeps a second run out of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
+
+from base.errors import InputError
 
 DEFAULT_WORKSPACE = Path("artifacts")
 
 
+class Workspace(BaseModel):
+    """A workspace, and what a run may take from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    path: Path
+    reuse: bool = False
+    """Whether to take an artefact that was made by other code from the same inputs and settings."""
+
+    @property
+    def sources(self) -> Path:
+        """The folder of plain copies of archives that cannot be read at random."""
+        return self.path / "sources"
+
+    @property
+    def tables(self) -> Path:
+        """The folder of the tables."""
+        return self.path / "tables"
+
+
 @contextmanager
-def locked(workspace: Path) -> Iterator[Path]:
-    """Make the workspace where it is missing and hold it for this run; yield its absolute path.
+def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
+    """Create the workspace if it is missing and hold it for this run.
 
     Raises:
-        OSError: it cannot be made or written to.
-        ValueError: another run holds it.
+        InputError: it cannot be created or written to, or another run holds it.
     """
-    workspace = workspace.expanduser().absolute()
-    lock = FileLock(workspace / ".lock", timeout=0)
+    path = path.expanduser().absolute()
+    lock = FileLock(path / ".lock", timeout=0)
     try:
-        workspace.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise ValueError(
-            f"another run is using the workspace {workspace}; wait for it to end, or give another --workspace"
+        raise InputError(
+            f"another run is using the workspace {path}; wait until it ends, or give another --workspace"
         ) from error
     except OSError as error:
-        raise OSError(f"cannot write to the workspace {workspace} ({error.strerror}); give another --workspace") from error
+        raise InputError(f"cannot write to the workspace {path} ({error.strerror}); give another --workspace") from error
     try:
-        yield workspace
+        yield Workspace(path=path, reuse=reuse)
     finally:
         lock.release()

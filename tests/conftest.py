@@ -1,4 +1,4 @@
-"""The official archives in miniature, in the exact form in which they are handed out."""
+"""The official archives in miniature, in the exact form in which they are distributed."""
 
 import io
 import tarfile
@@ -15,22 +15,22 @@ import simplejpeg
 Kind = Literal["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"]
 
 LEAVES = ("n02487347", "n01440764", "n07711080", "n01443537", "n03000134")
-"""In the order of their ILSVRC IDs, which is not that of WNIDs."""
+"""In the order of their ILSVRC IDs, which differs from that of WNIDs."""
 INTERNAL = ("n00001740", "n00015388")
-"""The root, with leaves and the other one below it."""
+"""The root, and a synset below it."""
 NUMBERS = (10026, 3, 41, 10027, 7)
-"""Of a class's training images, in the order in which they lie in its tar."""
+"""Of a class's training images, in the order of its tar."""
 
 Files = Iterable[tuple[str, bytes]]
 
 
 @dataclass
 class Official:
-    """A folder of archives, and what they hold."""
+    """A folder of archives, and the images in them."""
 
     root: Path
     shown: dict[str, dict[str, tuple[str | None, int]]] = field(default_factory=dict)
-    """For each split, `all` for the fall releases, each image's name, its WNID and the number that its colour tells."""
+    """For each split (`all` for the fall releases) and each image's name: its WNID and the number of its picture."""
     count: int = 0
 
     def picture(self, split: str, wnid: str | None, name: str) -> tuple[str, bytes]:
@@ -41,14 +41,14 @@ class Official:
 
 
 def draw(number: int) -> bytes:
-    """Return a JPEG of 72 × 80 pixels in one of 512 colours."""
+    """Return a JPEG of 72 rows and 80 columns in one of 512 colours."""
     colour = [32 * (number // 8**place % 8) + 16 for place in range(3)]
     jpeg: bytes = simplejpeg.encode_jpeg(np.full((72, 80, 3), colour, np.uint8), 90)
     return jpeg
 
 
 def number_of(jpeg: bytes) -> int:
-    """Return which of the pictures that `draw` makes a JPEG shows, whatever its size."""
+    """Return the number of the picture of `draw` that a JPEG of any size shows."""
     red, green, blue = simplejpeg.decode_jpeg(jpeg).mean((0, 1)) // 32
     return int(red + 8 * green + 64 * blue)
 
@@ -65,7 +65,7 @@ def tar_of(files: Files, mode: str = "w") -> bytes:
 
 
 def meta_mat(year: int, **changes: object) -> bytes:
-    """Return a devkit's meta.mat, some of its variables changed or, where they are None, left out."""
+    """Return a devkit's meta.mat with some variables changed, or left out if they are None."""
     numbers = float if year == 2012 else int
     dtype = [(name, object) for name in (f"ILSVRC{year}_ID", "WNID", "words", "gloss", "num_children")]
     dtype += [(name, object) for name in ("children", "wordnet_height", "num_train_images")]
@@ -89,7 +89,7 @@ def meta_mat(year: int, **changes: object) -> bytes:
 
 
 def write_ilsvrc(root: Path, year: int) -> Official:
-    """Write a competition's archives: five classes of five images for training, ten for validation, six for testing."""
+    """Write a competition's archives: five classes of five training images, ten validation images, six test images."""
     made, images = Official(root), {2010: "images", 2012: "img"}[year]
     synsets = [(f"{wnid}.tar", tar_of(made.picture("train", wnid, f"{wnid}_{n}.JPEG") for n in NUMBERS)) for wnid in LEAVES]
     (root / f"ILSVRC{year}_{images}_train.tar").write_bytes(tar_of(synsets))
@@ -114,13 +114,13 @@ def write_ilsvrc(root: Path, year: int) -> Official:
 
 
 def patch(made: Official, split: str, name: str) -> tuple[str, bytes]:
-    """Draw a picture that takes the place of one that is there."""
+    """Draw a picture that replaces an earlier one."""
     _, data = made.picture(split, made.shown[split][name][0], name)
     return f"patch_images/{split}/{name}", data
 
 
 def write_fall(root: Path, year: int, sizes: Mapping[str, int]) -> Official:
-    """Write a fall release of so many images a class."""
+    """Write a fall release with the given number of images of each class."""
     made = Official(root)
     tars = [
         (f"{wnid}.tar", tar_of(made.picture("all", wnid, f"{wnid}_{7 * n % 997}.JPEG") for n in range(size)))
@@ -140,7 +140,7 @@ WriteOfficial = Callable[..., Official]
 
 @pytest.fixture(scope="session")
 def write_official() -> WriteOfficial:
-    """Return a function that writes a release's archives into a new folder and returns what they hold."""
+    """Return a function that writes a release's archives into a new folder and returns their images."""
 
     def write(root: Path, kind: Kind, sizes: Mapping[str, int] | None = None) -> Official:
         root.mkdir(parents=True)
@@ -160,17 +160,17 @@ def tar() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def meta() -> Callable[..., bytes]:
-    """Return a function that writes the meta.mat of a year, some of its variables changed."""
+    """Return a function that returns the meta.mat of a year with some variables changed."""
     return meta_mat
 
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[[int], bytes]:
-    """Return a function that draws one of 512 pictures, told apart by their colour."""
+    """Return a function that draws one of 512 pictures of different colours."""
     return draw
 
 
 @pytest.fixture(scope="session")
 def shown() -> Callable[[bytes], int]:
-    """Return a function that tells which picture a JPEG shows, scaled or not."""
+    """Return a function that returns the number of the picture that a JPEG shows, scaled or not."""
     return number_of

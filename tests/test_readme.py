@@ -9,9 +9,9 @@ def test_the_tables_are_what_the_kept_rows_render():
 
 
 def test_the_kept_rows_are_whole_counts_of_one_run_each():
-    kept = {preset: readme.read_rows(preset, "error-rates") for preset in readme.PRESETS}
+    kept = {preset: readme.read_rows(preset, "error_rates") for preset in readme.PRESETS}
     assert kept["demo"]
     for preset, rows in ((preset, rows) for preset, rows in kept.items() if rows):
         assert len({row["run_id"] for row in rows}) == 1
-        assert {row["recipe"] for row in rows} == {preset}
+        assert {row["preset"] for row in rows} == {preset}
         assert all(row["top1_error"] == row["top1_wrong"] / row["num_images"] for row in rows)

@@ -1,17 +1,20 @@
-"""What every source of images answers: which classes there are, which samples a split holds, and one sample's bytes.
+"""The interface of every dataset (its classes, the samples of a split, one sample's bytes) and of the source that opens it.
 
-Called by `data_shards.planning`, which decides what goes where, by `data_shards.writing`, which writes what it finds here, and
-by `tasks.shard`, which names a dataset. Samples travel as columns, since a release of ImageNet has fourteen million of them.
+Called by `data_shards.planning`, which decides what goes into which shard, by `data_shards.writing`, and by `tasks`. Samples
+are columns, since a release of ImageNet has fourteen million of them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from base.errors import InputError
 from data_shards.datasets.devkit import Devkit
 
 Split = Literal["train", "val", "test"]
@@ -30,31 +33,33 @@ SAMPLES = pa.schema(
 
 
 class ImageClass(NamedTuple):
-    """One class: its WordNet id and the words people use for it."""
+    """One class: its WordNet id and its words."""
 
     wnid: str
     words: str
 
 
 class Sample(NamedTuple):
-    """One image before it is sharded: where its bytes are and what it shows."""
+    """One image before it is sharded: what it shows and where its bytes are."""
 
     wnid: str | None
-    """None where the truth is not public."""
+    """None if the truth is not public."""
     name: str
     """The original file's name, with its suffix."""
     path: str
-    """The file that holds the bytes; for a dataset without files, whatever names the image."""
+    """The file that holds the bytes; for a dataset without files, a name of the image."""
     offset: int | None = None
-    """Where the bytes begin in an archive; None where the file is the image."""
+    """Of the first byte in an archive; None if the file is the image."""
     size: int | None = None
 
 
 class Dataset(ABC):
-    """A source of images. Small and picklable: the processes that write shards each get a copy."""
+    """A set of images. Small and picklable: each process that writes shards gets a copy."""
 
-    name: str
-    """How artefacts and tables call it: `synthetic`, `tiny-imagenet`, the folder's name."""
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name in artefacts and tables: `synthetic`, `tiny-imagenet`, the folder's name."""
 
     @abstractmethod
     def classes(self) -> list[ImageClass]:
@@ -62,10 +67,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def samples(self, split: Split) -> pa.Table:
-        """Return the split's samples in a fixed order, the columns of `SAMPLES`.
+        """Return the split's samples in a fixed order, with the columns of `SAMPLES`.
 
         Raises:
-            ValueError: the source is not laid out as it should be.
+            InputError: the source does not have the expected layout.
         """
 
     @abstractmethod
@@ -73,37 +78,109 @@ class Dataset(ABC):
         """Return what tells this input from another, as JSON: equal for equal images, and cheap to compute."""
 
     def splits(self) -> dict[Split, str | None]:
-        """Return for each split that the dataset defines None where it is there, and what is missing where it is not."""
+        """Return for each split of the dataset what is missing, as a phrase; None if the split is complete."""
         return {"train": None, "val": None}
 
     def archives(self, split: Split) -> list[Path]:
-        """Return the archives and folders whose members have to be listed before `samples` can be asked."""
+        """Return the archives and folders whose members have to be listed before `samples` is called."""
         del split
         return []
 
     def official_count(self, split: Split) -> int | None:
-        """Return how many images people expect, where a release's papers say."""
+        """Return the number of images that the release's papers state, if they do."""
         del split
         return None
 
     def devkit(self) -> Devkit | None:
-        """Return the competition's synsets, where the dataset comes from one."""
+        """Return the competition's synsets, if the dataset belongs to one."""
         return None
 
     def read(self, sample: Sample) -> bytes:
         """Return the image file's bytes.
 
         Raises:
-            OSError: the file is not there, or ends before the image does.
+            InputError: the file is missing, or ends before the image does.
         """
-        with open(sample.path, "rb") as file:
-            if sample.offset is None:
-                return file.read()
-            file.seek(sample.offset)
-            data = file.read(sample.size)
-        if len(data) != sample.size:
-            raise OSError(f"{sample.path} ends within {sample.name}, at byte {sample.offset + len(data):,}; it was cut short")
+        try:
+            with open(sample.path, "rb") as file:
+                file.seek(sample.offset or 0)
+                data = file.read(-1 if sample.size is None else sample.size)
+        except FileNotFoundError as error:
+            raise InputError(f"no {sample.path}, which held {sample.name}; restore it and run again") from error
+        if sample.size not in (None, len(data)):
+            end = (sample.offset or 0) + len(data)
+            raise InputError(f"{sample.path} ends within {sample.name}, at byte {end:,}; it was cut short")
         return data
+
+
+class Source(BaseModel, ABC):
+    """A dataset as plain values, for a preset, a job file or a command line. Each dataset's module has its subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: str
+    """(ours) The kind of dataset, and of layout."""
+
+    @abstractmethod
+    def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Dataset:
+        """Return the dataset.
+
+        When it first reads a small archive that cannot be read at random, it copies it to a plain tar in `unpack_dir`. `lists`
+        has the list of members of each of the dataset's `archives`; without them `samples` cannot be called.
+
+        Raises:
+            InputError: a path that is missing or not of the expected kind.
+        """
+
+
+class PathSource(Source, ABC):
+    """A source that is read from a folder or an archive."""
+
+    path: Path | None = None
+    """(ours) The folder or archive that holds the images, or the folder of the official archives."""
+
+    def existing_path(self) -> Path:
+        """Return the path, absolute.
+
+        Raises:
+            InputError: no path was given, or nothing is there.
+        """
+        if self.path is None:
+            raise InputError(f"the dataset {self.kind} needs a path: the folder or archive that holds the images")
+        path = self.path.expanduser().absolute()
+        if not path.exists():
+            raise InputError(f"no {path}; give the path of the {self.kind} images")
+        return path
+
+    def existing_folder(self) -> Path:
+        """Return the path, absolute, if it is a folder.
+
+        Raises:
+            InputError: no path was given, nothing is there, or it is a file.
+        """
+        path = self.existing_path()
+        if not path.is_dir():
+            raise InputError(f"{path} is a file; the dataset {self.kind} needs the folder that holds its archives or images")
+        return path
+
+
+def _with_type(source: Source) -> dict[str, Any]:
+    return {"type": f"{type(source).__module__}:{type(source).__name__}", **source.model_dump(mode="json")}
+
+
+def _of_type(value: Any) -> Source:
+    """Return the source of a job file, whose class is looked up by its module and name."""
+    if isinstance(value, Source):
+        return value
+    module, _, name = str(value["type"]).partition(":") if isinstance(value, dict) and "type" in value else ("", "", "")
+    found = getattr(import_module(module), name, None) if module.startswith(f"{__package__}.") else None
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise ValueError(f"found {value!r}; expected a source whose type is a class below {__package__}")
+    return found.model_validate({field: entry for field, entry in value.items() if field != "type"})
+
+
+JobSource = Annotated[Source, BeforeValidator(_of_type), PlainSerializer(_with_type)]
+"""A source in a job file. The file names the class, so a worker imports only the module of its own dataset."""
 
 
 def as_table(samples: Iterable[Sample]) -> pa.Table:
@@ -114,21 +191,21 @@ def as_table(samples: Iterable[Sample]) -> pa.Table:
     )
 
 
+def as_rows(samples: pa.Table | pa.RecordBatch) -> list[Sample]:
+    """Return columns as samples."""
+    return [Sample(*row) for row in zip(*(samples[name].to_pylist() for name in Sample._fields), strict=True)]
+
+
 def in_order(samples: pa.Table, root: Path) -> pa.Table:
-    """Return samples by WNID, then by name, those without a WNID last; `root` is how errors call their source.
+    """Return samples by WNID, then by name, those without a WNID last; `root` is the source's name in errors.
 
     Raises:
-        ValueError: two of one class and name.
+        InputError: two samples of one class and name.
     """
     samples = samples.sort_by([("wnid", "ascending"), ("name", "ascending")]).combine_chunks()
     names, wnids = samples["name"], samples["wnid"]
     for place in pc.indices_nonzero(pc.equal(names[:-1], names[1:])).to_pylist():
         if wnids[place] == wnids[place + 1]:
             of_class = f" in the class {wnids[place]}" if wnids[place].is_valid else ""
-            raise ValueError(f"{root} holds two images called {names[place]}{of_class}; expected one")
+            raise InputError(f"{root} holds two images called {names[place]}{of_class}; expected one")
     return samples
-
-
-def as_rows(samples: pa.Table | pa.RecordBatch) -> list[Sample]:
-    """Return columns as samples."""
-    return [Sample(*row) for row in zip(*(samples[name].to_pylist() for name in Sample._fields), strict=True)]

@@ -1,7 +1,7 @@
 """The development kit of an ILSVRC competition: its synsets in `meta.mat`, and truth files that name them by ILSVRC ID.
 
-An ILSVRC ID counts from 1, the leaves first, and follows no order of WNIDs; what is predicted are the leaves.
-Called by the datasets that are read from official archives, and where submissions are written and scored.
+ILSVRC IDs count from 1, the leaves first, and do not follow the order of WNIDs. The leaves are the classes to predict.
+Called by the datasets that are read from official archives, and by the code that writes and scores submissions.
 """
 
 import io
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from base.errors import InputError
+
 FIELDS = ("WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
-"""[devkit-1.0 readme] Of the struct array `synsets`, beside `ILSVRC2010_ID` or `ILSVRC2012_ID`."""
+"""[devkit-1.0 readme] The fields of the struct array `synsets`, besides `ILSVRC2010_ID` or `ILSVRC2012_ID`."""
 
 
 class Synset(NamedTuple):
@@ -36,16 +38,16 @@ class Devkit:
 
     synsets: list[Synset]
     cost_matrix: NDArray[np.uint8] | None
-    """(leaves, leaves) The height of the lowest common ancestor, by ILSVRC ID − 1; 2010 only."""
+    """(leaves, leaves), indexed by ILSVRC ID − 1: the height of the lowest common ancestor; 2010 only."""
 
     @cached_property
     def leaves(self) -> list[Synset]:
-        """The synsets that are predicted."""
+        """The synsets to predict."""
         return [synset for synset in self.synsets if not synset.num_children]
 
     @cached_property
     def wnids(self) -> list[str]:
-        """WNIDs of the leaves in the order of the class index, which is theirs."""
+        """WNIDs of the leaves, sorted; the position is the class index."""
         return sorted(synset.wnid for synset in self.leaves)
 
     @cached_property
@@ -55,47 +57,47 @@ class Devkit:
 
 
 def parse_meta(data: bytes, name: str) -> Devkit:
-    """Return what a `meta.mat` says; `name` is how errors call it.
+    """Return the contents of a `meta.mat`; `name` is its name in errors.
 
     Raises:
-        ValueError: not a MATLAB file, or not one of a devkit.
+        InputError: not a MATLAB file, or not one of a devkit.
     """
-    import scipy.io  # here, for it takes a quarter of a second, which no other process need wait for
+    import scipy.io  # here, since it takes a quarter of a second that no other process should wait for
 
     try:
         content = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets", "cost_matrix"])
-    except Exception as error:  # whatever the reader trips over is the file's fault
-        raise ValueError(f"{name} is not a MATLAB file that can be read ({error}); expected the devkit's meta.mat") from error
+    except Exception as error:  # scipy raises many kinds for a damaged file
+        raise InputError(f"{name} is not a MATLAB file that can be read ({error}); expected the devkit's meta.mat") from error
     records = np.atleast_1d(content.get("synsets", np.array([])))
     fields = set(records.dtype.names or ())
     numbering = sorted(fields & {"ILSVRC2010_ID", "ILSVRC2012_ID"})
     if not numbering or not set(FIELDS) <= fields:
-        raise ValueError(
+        raise InputError(
             f"{name} has no array `synsets` with ILSVRC IDs and {', '.join(FIELDS)}; expected the devkit's meta.mat"
         )
     synsets = [_synset(record, numbering[0], f"{name}: synset {place}") for place, record in enumerate(records, start=1)]
     devkit = Devkit(synsets, _cost_matrix(content))
     _check(devkit, name)
     if numbering == ["ILSVRC2010_ID"] and devkit.cost_matrix is None:
-        raise ValueError(f"{name} has no `cost_matrix`, which that of 2010 has; it was cut short, fetch it again")
+        raise InputError(f"{name} has no `cost_matrix`, which that of 2010 has; it was cut short, fetch it again")
     return devkit
 
 
 def parse_ground_truth(text: str, devkit: Devkit, num_images: int, name: str) -> list[str]:
-    """Return the WNID of each image, in the order of the sorted file names; the file has one ILSVRC ID a line.
+    """Return the WNID of each image, in the order of the sorted file names; the text has one ILSVRC ID a line.
 
     Raises:
-        ValueError: another number of lines than images, or a line that is not the ID of a leaf.
+        InputError: another number of lines than images, or a line that is not the ID of a leaf.
     """
     lines = text.split()
     if len(lines) != num_images:
-        raise ValueError(
-            f"{name} has {len(lines):,} lines but there are {num_images:,} images; it is of another set, or was cut"
+        raise InputError(
+            f"{name} has {len(lines):,} lines but there are {num_images:,} images; it is for another set, or was cut"
         )
     wnids = {str(synset.ilsvrc_id): synset.wnid for synset in devkit.leaves}
     for number, line in enumerate(lines, start=1):
         if line not in wnids:
-            raise ValueError(f"{name}, line {number:,}: found {line[:20]!r}, expected an ILSVRC ID from 1 to {len(wnids):,}")
+            raise InputError(f"{name}, line {number:,}: found {line[:20]!r}, expected an ILSVRC ID from 1 to {len(wnids):,}")
     return [wnids[line] for line in lines]
 
 
@@ -112,7 +114,7 @@ def _synset(record: Any, numbering: str, name: str) -> Synset:
             num_train_images=int(record["num_train_images"]),
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not as it should be ({error}); expected the devkit's meta.mat") from error
+        raise InputError(f"{name} cannot be read ({error}); expected the devkit's meta.mat") from error
 
 
 def _cost_matrix(content: dict[str, Any]) -> NDArray[np.uint8] | None:
@@ -121,13 +123,16 @@ def _cost_matrix(content: dict[str, Any]) -> NDArray[np.uint8] | None:
 
 
 def _check(devkit: Devkit, name: str) -> None:
-    """IDs count from 1, leaves come first, no WNID stands twice, and costs are of the leaves."""
+    """Check that IDs count from 1, leaves come first, WNIDs are unique, and costs are those of the leaves."""
     if [synset.ilsvrc_id for synset in devkit.synsets] != list(range(1, len(devkit.synsets) + 1)):
-        raise ValueError(
+        raise InputError(
             f"{name}: the ILSVRC IDs do not count from 1 to {len(devkit.synsets):,}; expected the devkit's meta.mat"
         )
     leaves = devkit.leaves
     if not leaves or leaves[-1].ilsvrc_id != len(leaves) or len(devkit.ilsvrc_ids) != len(leaves):
-        raise ValueError(f"{name}: the leaves do not come first, each once; expected the devkit's meta.mat")
+        raise InputError(f"{name}: the leaves do not come first, each once; expected the devkit's meta.mat")
     if devkit.cost_matrix is not None and devkit.cost_matrix.shape != (len(leaves), len(leaves)):
-        raise ValueError(f"{name}: a cost matrix of shape {devkit.cost_matrix.shape} for {len(leaves):,} leaves")
+        raise InputError(
+            f"{name} has a cost matrix of shape {devkit.cost_matrix.shape} for {len(leaves):,} leaves; "
+            f"expected the devkit's meta.mat"
+        )

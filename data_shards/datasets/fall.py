@@ -1,7 +1,7 @@
-"""ImageNet's releases of fall 2009 and fall 2011 from their official archives: one tar a synset, or a tar of those.
+"""ImageNet's releases of fall 2009 and fall 2011 from their official archives: a tar for each synset, or a tar of those.
 
-They have no established split. A seeded share of every class is held out, the rest is for training: half of 2009 for testing
-[K12 §6], a hundredth of 2011 to watch pre-training by (ours).
+They have no established split. A seeded part of every class is held out, the rest is for training: half of 2009 for testing
+[K12 §6], a hundredth of 2011 to validate pre-training (ours).
 """
 
 from collections.abc import Mapping
@@ -9,72 +9,76 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import Field
 
-from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, Split, in_order
-from data_shards.datasets.members import WNID, check_classes, find, has_class_folders, identity, read_members
+from base.errors import InputError
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, in_order
+from data_shards.datasets.finding import WNID, find, has_class_folders, identity
+from data_shards.datasets.members import check_classes, read_members
 
 
 class FallRelease(NamedTuple):
-    """What a release's files are called, and how much of each class is held out from training."""
+    """The names of a release's files, and the part of each class that is held out from training."""
 
     name: str
     images: tuple[str, ...]
-    """Patterns below the folder that holds them; that folder itself where none matches."""
+    """Patterns below the folder that holds the archives; if none matches, the images are in that folder itself."""
     held_out: Split
     every: int
-    """One image of this many is held out."""
+    """One image in this many is held out."""
     num_images: int | None
     """In the whole release."""
 
 
 FALL2009 = FallRelease("fall2009", ("fall09*.tar", "fall2009*.tar", "fall09*", "fall2009*"), "test", 2, None)
 FALL2011 = FallRelease("fall2011", ("fall11*.tar", "fall2011*.tar", "fall11*", "fall2011*"), "val", 100, 14_197_122)
+RELEASES = {release.name: release for release in (FALL2009, FALL2011)}
 
 
 @dataclass(frozen=True)
 class Fall(Dataset):
-    """One release, all of its classes or those of a list."""
+    """One release: all of its classes, or those of a list."""
 
     release: FallRelease
     root: Path
     """The folder that holds the archive, or the synsets' tars or folders."""
     wnids: Path | None = None
-    """A text file with one WNID a line; all classes that are there where it is not given."""
+    """A text file with one WNID a line; by default all classes of the release."""
     seed: int = 0
-    """Of what is held out."""
+    """Chooses the held-out images."""
     lists: Mapping[Path, Path] = field(default_factory=dict)
-    """For each of `archives`, the list of its members."""
+    """The list of members of each of `archives`."""
 
     @property
-    def name(self) -> str:  # type: ignore[override]  # read-only here
+    def name(self) -> str:
         """`fall2009` or `fall2011`."""
         return self.release.name
 
     def classes(self) -> list[ImageClass]:
-        """Return the classes used, with their words where the folder holds ImageNet's `words.txt`."""
+        """Return the classes used, with their words if the folder holds ImageNet's `words.txt`."""
         path = self.root / "words.txt"
         lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         words = dict(line.split("\t", 1) for line in lines if "\t" in line)
         return [ImageClass(wnid, words.get(wnid, wnid)) for wnid in self._classes]
 
     def splits(self) -> dict[Split, str | None]:
-        """Return train and what is held out: test or val."""
+        """Return train and the held-out split: test or val."""
         missing = None
         try:
-            self._images  # noqa: B018  # looks for it
-        except FileNotFoundError as error:
+            self._images  # noqa: B018  # searches the folder
+        except InputError as error:
             missing = str(error)
         return {"train": missing, self.release.held_out: missing}
 
     def archives(self, split: Split) -> list[Path]:
-        """Return the one archive or folder that both splits are drawn from."""
+        """Return the archive or folder that both splits are drawn from."""
         del split
         return [self._images]
 
@@ -82,11 +86,11 @@ class Fall(Dataset):
         """Return the split's samples by WNID, then by name.
 
         Raises:
-            ValueError: the release has no such split; a listed class without images, a folder that is no class, or two images
-                of one class and name.
+            InputError: the release has no such split, a listed class has no images, a folder is not a class, or two images
+                have the same class and name.
         """
         if split not in self.splits():
-            raise ValueError(f"{self.name} has no split {split}; it is drawn into train and {self.release.held_out}")
+            raise InputError(f"{self.name} has no split {split}; its splits are train and {self.release.held_out}")
         images = read_members(self._images, self.lists[self._images])
         wnids = images["folder"].cast(pa.string())
         if self.wnids is not None:
@@ -98,7 +102,7 @@ class Fall(Dataset):
         return images.filter(pa.array(held_out if split == self.release.held_out else ~held_out))
 
     def identity(self, split: Split) -> dict[str, Any]:
-        """Return the archive's identity and how it is split."""
+        """Return the archive's identity and the settings of the split."""
         return {
             "kind": self.name,
             "split": split,
@@ -117,9 +121,7 @@ class Fall(Dataset):
         if found := find(self.root, self.release.images):
             return found
         if not has_class_folders(self.root):
-            raise FileNotFoundError(
-                f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar"
-            )
+            raise InputError(f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar")
         return self.root
 
     @cached_property
@@ -130,29 +132,51 @@ class Fall(Dataset):
         found: list[str] = sorted(pc.unique(folders).to_pylist())
         wrong = [name for name in found if not WNID.fullmatch(name)]
         if wrong or len(found) < 2:
-            what = f"images in {wrong[0]!r}, which is no WNID" if wrong else f"{len(found)} classes"
-            raise ValueError(f"{self._images} holds {what}; expected one tar or folder a synset, named by its WNID")
+            what = f"images in {wrong[0]!r}, which is not a WNID" if wrong else f"{len(found)} classes"
+            raise InputError(f"{self._images} holds {what}; expected one tar or folder a synset, named by its WNID")
         return found
+
+
+class FallSource(PathSource):
+    """The folder of a release's archives."""
+
+    kind: Literal["fall2009", "fall2011"]
+    """[K12 §6] The release."""
+
+    wnids: Path | None = None
+    """[K12 §6] A text file with the classes to use, one WNID a line; by default all classes of the release."""
+
+    seed: int = Field(0, ge=0)
+    """(ours) The seed that chooses the held-out images."""
+
+    def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Fall:
+        """Return the dataset."""
+        del unpack_dir
+        root = self.existing_folder()
+        wnids = self.wnids and self.wnids.expanduser().absolute()
+        if wnids and not wnids.is_file():
+            raise InputError(f"no {wnids}; give the path of a text file with one WNID a line")
+        return Fall(RELEASES[self.kind], root, wnids, self.seed, lists)
 
 
 def read_wnids(path: Path) -> list[str]:
     """Return the WNIDs of a text file, one a line, in order.
 
     Raises:
-        ValueError: fewer than two, or a line that is no WNID.
+        InputError: fewer than two, or a line that is not a WNID.
     """
     wnids = sorted(set(path.read_text("utf-8-sig", errors="replace").split()))
     wrong = [wnid for wnid in wnids if not WNID.fullmatch(wnid)]
     if wrong or len(wnids) < 2:
         found = repr(wrong[0]) if wrong else f"{len(wnids)} WNIDs"
-        raise ValueError(f"{path} holds {found}; expected two or more WNIDs such as n01440764, one a line")
+        raise InputError(f"{path} holds {found}; expected two or more WNIDs such as n01440764, one a line")
     return wnids
 
 
 def draw_held_out(wnids: pa.Array | pa.ChunkedArray, every: int, seed: int) -> NDArray[np.bool_]:
-    """Return which images (N,) are held out: of each class, drawn at random, one in `every`, rounded down.
+    """Return which images (N,) are held out: one in `every` of each class, rounded down, drawn at random.
 
-    `wnids` are sorted. A class is drawn for itself: what is held out of it does not hang on which others are used.
+    `wnids` are sorted. Each class is drawn independently, so its held-out images do not depend on the other classes.
     """
     held_out = np.zeros(len(wnids), bool)
     start = 0

@@ -1,7 +1,7 @@
-"""ILSVRC-2010 and ILSVRC-2012 from their official archives, read where they lie, or from folders that they were unpacked to.
+"""ILSVRC-2010 and ILSVRC-2012 from their official archives, which are read in place, or from folders with their contents.
 
-A training archive is a tar of one tar a synset; validation and test archives are flat, and their truth follows the sorted file
-names. [devkit readme] The test labels of 2012 are not public: its test images have no WNID.
+A training archive is a tar with one tar for each synset. Validation and test archives are flat, and their truth follows the
+sorted file names [devkit readme]. The test labels of 2012 are not public: its test images have no WNID.
 """
 
 from collections.abc import Mapping
@@ -9,29 +9,31 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, Split, in_order
+from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
-from data_shards.datasets.members import check_classes, find, has_class_folders, identity, need, read_members
+from data_shards.datasets.finding import find, has_class_folders, identity, need
+from data_shards.datasets.members import check_classes, read_members
 
 
 class Release(NamedTuple):
-    """What a competition's files are called, as patterns below the folder that holds them, archives before folders."""
+    """The names of a competition's files, as patterns below the folder that holds them, archives before folders."""
 
     name: str
     images: dict[Split, tuple[str, ...]]
     devkit: tuple[str, ...]
     truths: dict[Split, str]
     patches: tuple[str, ...]
-    """An archive whose images take the place of blank ones."""
+    """An archive whose images replace blank ones."""
     num_images: dict[Split, int]
-    """Of the official archives."""
+    """In the official archives."""
 
 
 ILSVRC2010 = Release(
@@ -60,21 +62,23 @@ ILSVRC2012 = Release(
     {"train": 1_281_167, "val": 50_000, "test": 100_000},
 )
 
+RELEASES = {release.name: release for release in (ILSVRC2010, ILSVRC2012)}
+
 
 @dataclass(frozen=True)
 class Ilsvrc(Dataset):
-    """One competition's images, in all of its splits whose files are there."""
+    """One competition's images, in all of its splits whose files exist."""
 
     release: Release
     root: Path
     """The folder that holds the archives."""
     unpack_dir: Path
-    """Where the devkit's plain tar is kept."""
+    """The folder for the devkit's plain copy."""
     lists: Mapping[Path, Path] = field(default_factory=dict)
-    """For each of `archives`, the list of its members."""
+    """The list of members of each of `archives`."""
 
     @property
-    def name(self) -> str:  # type: ignore[override]  # read-only here
+    def name(self) -> str:
         """`ilsvrc2010` or `ilsvrc2012`."""
         return self.release.name
 
@@ -84,7 +88,7 @@ class Ilsvrc(Dataset):
         return [ImageClass(wnid, words[wnid]) for wnid in self._devkit.wnids]
 
     def splits(self) -> dict[Split, str | None]:
-        """Return the splits, and which file is missing where one is."""
+        """Return the splits, and the first file that is missing of each."""
         return {split: self._missing(split) for split in self.release.images}
 
     def archives(self, split: Split) -> list[Path]:
@@ -96,8 +100,8 @@ class Ilsvrc(Dataset):
         """Return the split's samples by WNID, then by name; those without labels by name.
 
         Raises:
-            FileNotFoundError: the split's archive, its truth or the devkit is not there.
-            ValueError: a class unknown or without images, a truth of another length, a patch for no image.
+            InputError: the split's archive, its truth or the devkit is missing; a class is unknown or has no images; the truth
+                has another length; or a patch replaces no image.
         """
         images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
         for patch in patches:
@@ -107,7 +111,7 @@ class Ilsvrc(Dataset):
         return in_order(labelled, self._images(split))
 
     def identity(self, split: Split) -> dict[str, Any]:
-        """Return the names, sizes and times of the archives, and digests of the class list and the truth."""
+        """Return the names, sizes and times of the archives, and hashes of the class list and the truth."""
         truth = self._truth(split)
         return {
             "kind": self.name,
@@ -137,11 +141,11 @@ class Ilsvrc(Dataset):
         return need(self.root, self.release.images[split])
 
     def _missing(self, split: Split) -> str | None:
-        """The first file that the split needs and that is not there, as a phrase."""
+        """Return the first missing file that the split needs, as a phrase."""
         try:
             self._images(split)
             need(self.root, self.release.devkit)
-        except FileNotFoundError as error:
+        except InputError as error:
             return str(error)
         labelled = split not in self.release.truths or self._truth(split) or has_class_folders(self._images(split))
         return None if labelled else self._no_truth(split)
@@ -150,7 +154,7 @@ class Ilsvrc(Dataset):
         return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
 
     def _truth(self, split: Split) -> tuple[str, bytes] | None:
-        """The name and the content of the file that labels a split, from beside the archives or from the devkit."""
+        """Return the name and the content of the file that labels a split, from beside the archives or from the devkit."""
         name = self.release.truths.get(split)
         if name is None:
             return None
@@ -160,7 +164,7 @@ class Ilsvrc(Dataset):
         return (name, self._devkit_files.read(name)) if name in self._devkit_files.files else None
 
     def _labels(self, split: Split, images: pa.Table) -> pa.Array | pa.ChunkedArray:
-        """Each image's WNID: its folder's name, or what the truth says; both where both are there. Images by name."""
+        """Return each image's WNID, from its folder or from the truth; if there are both, they must agree. Images by name."""
         known, root, truth = self._devkit.wnids, self._images(split), self._truth(split)
         folders = images["folder"].cast(pa.string())
         in_classes = split == "train" or not set(known).isdisjoint(pc.unique(folders).to_pylist())
@@ -169,29 +173,40 @@ class Ilsvrc(Dataset):
         if truth is None and in_classes:
             return folders
         if truth is None and split in self.release.truths:
-            raise FileNotFoundError(self._no_truth(split))
+            raise InputError(self._no_truth(split))
         if truth is None:
             return pa.nulls(len(images), pa.string())
         labels = pa.array(parse_ground_truth(truth[1].decode("ascii", "replace"), self._devkit, len(images), truth[0]))
         if in_classes and not labels.equals(folders.combine_chunks()):
-            raise ValueError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive anew")
+            raise InputError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive again")
         return labels
+
+
+class IlsvrcSource(PathSource):
+    """The folder of a competition's archives."""
+
+    kind: Literal["ilsvrc2010", "ilsvrc2012"]
+    """[K12 §2] The competition."""
+
+    def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Ilsvrc:
+        """Return the dataset."""
+        return Ilsvrc(RELEASES[self.kind], self.existing_folder(), unpack_dir, lists)
 
 
 def _patches_of(split: Split, patches: pa.Table) -> pa.Table:
     for folder in pc.unique(patches["folder"]).to_pylist():
         if folder not in SPLITS:
-            raise ValueError(f"patch_images.tar holds patches in the folder {folder!r}; expected {', '.join(SPLITS)}")
+            raise InputError(f"patch_images.tar holds patches in the folder {folder!r}; expected {', '.join(SPLITS)}")
     return patches.filter(pc.equal(patches["folder"], split))
 
 
 def _patched(images: pa.Table, patches: pa.Table) -> pa.Table:
-    """The images, those that have a patch of their name read from where the patch lies."""
+    """Return the images; one that has a patch of its name is read from the patch."""
     place = pc.index_in(images["name"], value_set=patches["name"].combine_chunks())
     unused = len(patches) - (len(place) - place.null_count)
     if unused:
-        raise ValueError(
-            f"{unused:,} of {len(patches):,} patch images take no image's place; these archives are not of one release"
+        raise InputError(
+            f"{unused:,} of {len(patches):,} patch images have no image to replace; these archives belong to different releases"
         )
     columns = ["path", "offset", "size"]
     both = pa.concat_tables([images.select(columns), patches.select(columns)]).unify_dictionaries().combine_chunks()

@@ -1,12 +1,13 @@
-"""From a seed to JPEG bytes: an ImageNet in miniature that is drawn, not downloaded, so that everything runs in the box.
+"""A small ImageNet that is drawn from a seed, not downloaded, so that everything runs out of the box.
 
-A class is an adjective and a noun, "striped fish"; other classes share the one or the other, so that a classifier has to see
-both. Place, size, turn, light, ground and, unless the adjective is a colour, the colours are chance.
+A class is an adjective and a noun, such as "striped fish". Other classes share its adjective or its noun, so that a classifier
+must see both. Position, size, rotation, light and background are random, and so are the colours unless the adjective is one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -15,19 +16,21 @@ import pyarrow as pa
 import simplejpeg
 from cv2.typing import MatLike
 from numpy.typing import NDArray
+from pydantic import Field
 
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
+from base.errors import InputError
+from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Source, Split, as_table
 
 DRAWING_VERSION = 1
-"""Raised whenever the same seed no longer draws the same images."""
+"""Increased when the same seed draws different images."""
 
 Paint = tuple[float, float, float]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Curve = Doubles
-"""Points (n, 2), in units of the object's radius; y grows downwards."""
+"""Points (n, 2), in units of the object's radius; y points down."""
 Shape = tuple[list[Curve], list[Curve]]
-"""Closed outlines, in which one inside another is a hole, and lines in dark ink."""
+"""Closed outlines, where one inside another is a hole, and lines in dark ink."""
 
 CLASSES = {
     "fish": ("wavy", "striped", "red", "spotted"),
@@ -41,12 +44,12 @@ CLASSES = {
     "mushroom": ("blue", "spotted", "checkered", "marbled"),
     "butterfly": ("spotted", "marbled", "red", "wavy"),
 }
-"""Each noun's adjectives. The second and the fourth make the 20 target classes; all of them, the 40 of the superset."""
+"""The adjectives of each noun. The second and the fourth make the 20 target classes; all four, the 40 of the superset."""
 
 WORDS = [f"{adjective} {noun}" for noun, adjectives in CLASSES.items() for adjective in adjectives]
 
 HUES = {"red": 0.0, "blue": 0.6}
-"""The hue of an adjective that is a colour; every other adjective is a pattern, in any colours."""
+"""The hue of each adjective that is a colour; every other adjective is a pattern, in random colours."""
 
 PATTERNS: dict[str, Callable[[Floats, Floats, float, Sequence[float]], Floats]] = {
     "striped": lambda u, v, f, p: np.sin(f * u + p[0]),
@@ -55,38 +58,38 @@ PATTERNS: dict[str, Callable[[Floats, Floats, float, Sequence[float]], Floats]] 
     "spotted": lambda u, v, f, p: np.cos(0.6 * f * (u + v) + p[0]) + np.cos(0.6 * f * (u - v) + p[1]) - 0.8,
     "marbled": lambda u, v, f, p: np.sin(2 * np.sin(f / 2 * u + p[0]) + 2 * np.sin(f / 2 * v + p[1]) + 3 * u + p[2]),
 }
-"""Each pattern from the object's coordinates u and v (side, side), a frequency and three phases: a wave that is painted in one
-colour below 0 and in another above. What has a colour for an adjective is marbled, in two shades of it."""
+"""Each pattern as a function of the object's coordinates u and v (side, side), a frequency and three phases: a wave that is
+painted in one colour below 0 and in another above. An object with a colour for an adjective is marbled, in two shades of it."""
 
 RADIUS = (0.34, 0.46)
-"""The least and the greatest radius of an object, in sides of the image."""
+"""The smallest and the largest radius of an object, as a fraction of the image's side."""
 TURN = 0.45
-"""How far an object leans to either side, in radians."""
+"""The largest rotation to either side, in radians."""
 SCRAPS = (2, 8)
-"""The fewest and the most scraps that lie on the ground."""
+"""The smallest and the largest number of scraps on the background."""
 SHIFT = 4
-"""OpenCV takes subpixel points as integers with this many bits behind the point."""
+"""The number of fractional bits of OpenCV's integer coordinates."""
 
 
 @dataclass(frozen=True)
 class Synthetic(Dataset):
-    """`train_per_class` and `val_per_class` drawn images of each of 20 target classes, or of 40 that include these."""
+    """Drawn images of 20 target classes, or of 40 that include these: `train_per_class` and `val_per_class` of each class."""
 
     train_per_class: int
     val_per_class: int
     num_classes: Literal[20, 40] = 20
-    """40 plays ImageNet Fall 2011, on which [K12 §6] pre-trains."""
+    """40 stands in for ImageNet Fall 2011, on which [K12 §6] pre-trains."""
     seed: int = 0
     side: int = 128
     """In pixels."""
 
     @property
-    def name(self) -> str:  # type: ignore[override]  # it follows from num_classes
+    def name(self) -> str:
         """`synthetic`, or `synthetic-40` for the superset."""
         return "synthetic" if self.num_classes == 20 else f"synthetic-{self.num_classes}"
 
     def classes(self) -> list[ImageClass]:
-        """Return the classes in WNID order; no WNID of WordNet begins with n9."""
+        """Return the classes in WNID order. No WNID of WordNet begins with n9."""
         superset = [ImageClass(f"n9{number:07d}", words) for number, words in enumerate(WORDS)]
         return superset if self.num_classes == 40 else superset[1::2]
 
@@ -94,13 +97,13 @@ class Synthetic(Dataset):
         """Return the split's samples, class after class.
 
         Raises:
-            ValueError: the split is neither train nor val.
+            InputError: the split is neither train nor val.
         """
         names = [(c.wnid, f"{c.wnid}_{split}_{i:05d}.JPEG") for c in self.classes() for i in range(self._per_class(split))]
         return as_table(Sample(wnid, name, path=name) for wnid, name in names)
 
     def identity(self, split: Split) -> dict[str, Any]:
-        """Return all that the split's images depend on."""
+        """Return everything that the split's images depend on."""
         return {
             "name": self.name,
             "drawing_version": DRAWING_VERSION,
@@ -112,7 +115,7 @@ class Synthetic(Dataset):
         }
 
     def read(self, sample: Sample) -> bytes:
-        """Draw the image and return it as JPEG: the same bytes in any process, in any order, from one build of OpenCV."""
+        """Draw the image and return it as JPEG; one build of OpenCV gives the same bytes in any process and any order."""
         wnid, split, number = sample.name.removesuffix(".JPEG").split("_")
         which = int(wnid.removeprefix("n9"))
         key = (self.seed, self.num_classes, int(split == "val"), which, int(number))
@@ -122,12 +125,36 @@ class Synthetic(Dataset):
 
     def _per_class(self, split: Split) -> int:
         if split == "test":
-            raise ValueError("found split 'test' of a synthetic data set; only train and val are drawn, so score on val")
+            raise InputError("found split 'test' of a synthetic data set; only train and val are drawn, so score on val")
         return self.train_per_class if split == "train" else self.val_per_class
 
 
+class SyntheticSource(Source):
+    """Drawn images: nothing is downloaded or read."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    """(ours) Drawn, not read."""
+
+    num_classes: Literal[20, 40] = 20
+    """(ours) The target classes, or a superset of them."""
+
+    train_per_class: int = Field(100, gt=0)
+    """(ours) Images of each class for training."""
+
+    val_per_class: int = Field(50, gt=0)
+    """(ours) The same for validation."""
+
+    seed: int = Field(0, ge=0)
+    """(ours) The seed of the images."""
+
+    def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Synthetic:
+        """Return the dataset."""
+        del unpack_dir, lists
+        return Synthetic(self.train_per_class, self.val_per_class, self.num_classes, self.seed)
+
+
 def draw(words: str, side: int, rng: np.random.Generator) -> MatLike:
-    """Return an RGB image (side, side, 3) of an "adjective noun"; all chance comes from `rng`."""
+    """Return an RGB image (side, side, 3) of an "adjective noun"; all randomness comes from `rng`."""
     adjective, noun = words.split()
     matrix, centre = _pose(side, rng)
     outline, ink = ([_fixed_point(curve @ matrix.T + centre) for curve in curves] for curves in SHAPES[noun](rng))
@@ -142,7 +169,7 @@ def draw(words: str, side: int, rng: np.random.Generator) -> MatLike:
 
 
 def _pose(side: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
-    """Return the matrix (2, 2) and the centre (2,) that take the object's units to pixels: size, turn, squeeze, mirror."""
+    """Return the matrix (2, 2) and the centre (2,) that map the object's units to pixels: size, rotation, squeeze, mirror."""
     radius = side * rng.uniform(*RADIUS)
     turn = rng.uniform(-TURN, TURN)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -152,7 +179,7 @@ def _pose(side: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
 
 
 def _surface(adjective: str, matrix: Doubles, centre: Doubles, side: int, rng: np.random.Generator) -> MatLike:
-    """Return the object's paint (side, side, 3), as if it filled the image: its pattern in two colours, lit from one side."""
+    """Return the object's pattern in two colours (side, side, 3), over the whole image and lit from one side."""
     y, x = np.ogrid[:side, :side]
     u, v = ((row[0] * (x - centre[0]) + row[1] * (y - centre[1])).astype(np.float32) for row in np.linalg.inv(matrix))
     pattern = PATTERNS.get(adjective, PATTERNS["marbled"])
@@ -165,7 +192,7 @@ def _surface(adjective: str, matrix: Doubles, centre: Doubles, side: int, rng: n
 
 
 def _paints(hue: float | None, rng: np.random.Generator) -> tuple[Paint, Paint]:
-    """Return two colours that stand apart in brightness, or two shades of a hue."""
+    """Return two colours of different brightness, or two shades of a hue."""
     if hue is not None:
         near = hue + rng.uniform(-0.03, 0.03)
         return _colour(near, rng.uniform(0.7, 1), rng.uniform(0.7, 1)), _colour(near, rng.uniform(0.7, 1), rng.uniform(0.5, 1))
@@ -175,7 +202,7 @@ def _paints(hue: float | None, rng: np.random.Generator) -> tuple[Paint, Paint]:
 
 
 def _ground(side: int, rng: np.random.Generator) -> MatLike:
-    """Return clouds of colour, sown with scraps that have no pattern and no name."""
+    """Return a background of coloured clouds with plain, random polygons on it."""
     cells = int(rng.integers(2, 7))
     middle, spread = rng.uniform(60, 200, 3), rng.uniform(10, 40)
     clouds = np.clip(middle + spread * rng.standard_normal((cells, cells, 3)), 0, 255).astype(np.uint8)
@@ -189,7 +216,7 @@ def _ground(side: int, rng: np.random.Generator) -> MatLike:
 
 
 def _shadow(mask: MatLike, rng: np.random.Generator) -> MatLike:
-    """Return the object's shadow, a little aside and half dark, as a mask."""
+    """Return the object's shadow as a mask: shifted a little and half as dark."""
     side = len(mask)
     x, y = rng.uniform(-0.05, 0.05, 2) * side
     aside = cv2.warpAffine(mask // 2, np.array([[1, 0, x], [0, 1, y]]), (side, side))
@@ -197,7 +224,7 @@ def _shadow(mask: MatLike, rng: np.random.Generator) -> MatLike:
 
 
 def _photograph(image: MatLike, rng: np.random.Generator) -> MatLike:
-    """Return the image as a poor camera sees it: a little out of focus, tinted, too dark or too bright, grainy."""
+    """Return the image as a poor camera records it: slightly blurred, tinted, too dark or too bright, noisy."""
     image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.2))
     image = cv2.transform(image, np.diag(rng.uniform(0.9, 1.1, 3)))
     grain = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
@@ -217,12 +244,12 @@ def _colour(hue: float, saturation: float, value: float) -> Paint:
 
 
 def _fixed_point(curve: Curve) -> NDArray[np.int32]:
-    """OpenCV's subpixel points: integers, SHIFT bits of them behind the point."""
+    """Return the points as OpenCV's integers with SHIFT fractional bits."""
     return np.round(curve * (1 << SHIFT)).astype(np.int32)
 
 
 def _circle(points: int) -> Doubles:
-    """Angles (points,), once around."""
+    """Return angles (points,) around a circle."""
     return np.linspace(0, 2 * np.pi, points, endpoint=False)
 
 
@@ -234,7 +261,7 @@ def _curve(x: Doubles, y: Doubles) -> Curve:
     return np.stack((x, y), axis=1)
 
 
-# Shapes: they stand upright in the unit circle, and chance changes each a little.
+# Shapes, upright in the unit circle, each with some random variation.
 
 
 def _fish(rng: np.random.Generator) -> Shape:

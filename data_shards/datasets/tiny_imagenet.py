@@ -1,20 +1,23 @@
-"""Tiny ImageNet in its public layout, as a folder, a zip or a tar: 64 × 64 JPEGs, 500 a class for training, 50 for validation.
+"""Tiny ImageNet in its public layout, as a folder, a zip or a tar: 64 × 64 JPEGs, per class 500 for training and 50
+for validation.
 
 `wnids.txt`, `words.txt`, `train/<wnid>/images/*.JPEG`, `val/images/*.JPEG` with `val/val_annotations.txt`.
-An archive is unpacked to a plain tar first (`data_shards.datasets.archive`) and read at offsets from there.
+A compressed archive is copied to a plain tar first (`data_shards.datasets.archive`) and read at offsets there.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
+from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
+from data_shards.datasets.dataset import Dataset, ImageClass, PathSource, Sample, Split, as_table
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,12 @@ class TinyImageNet(Dataset):
     root: Path
     """The folder that holds `wnids.txt`, or an archive of it."""
     unpack_dir: Path
-    """Where an archive's plain tar is kept."""
+    """The folder for an archive's plain copy."""
     num_classes: int | None = None
 
     @property
-    def name(self) -> str:  # type: ignore[override]  # read-only here
-        """`tiny-imagenet-20` where 20 classes are used."""
+    def name(self) -> str:
+        """`tiny-imagenet-20` if 20 classes are used."""
         return f"tiny-imagenet-{len(self._wnids)}"
 
     def classes(self) -> list[ImageClass]:
@@ -42,15 +45,15 @@ class TinyImageNet(Dataset):
         """Return the split's samples by class, then by name.
 
         Raises:
-            ValueError: `test`, whose labels are not public; a class without images; an annotation without its image.
+            InputError: `test`, whose labels are not public; a class without images; an annotation without its image.
         """
         if split == "test":
-            raise ValueError("Tiny ImageNet's test images have no public labels; use the split val")
+            raise InputError("Tiny ImageNet's test images have no public labels; use the split val")
         found = sorted(self._train() if split == "train" else self._val())
         counts = Counter(sample.wnid for sample in found)
         for wnid in self._wnids:
             if not counts[wnid]:
-                raise ValueError(f"{self.root} has no {split} image of the class {wnid}, which its wnids.txt lists")
+                raise InputError(f"{self.root} has no {split} image of the class {wnid}, which its wnids.txt lists")
         return as_table(found)
 
     def identity(self, split: Split) -> dict[str, Any]:
@@ -68,11 +71,11 @@ class TinyImageNet(Dataset):
         listed = [wnid for wnid in listed if wnid in present]  # a subset keeps the list of all 200
         wanted = self.num_classes or len(listed)
         if len(listed) < max(2, wanted):
-            raise ValueError(f"{self.root} has training images of {len(listed)} classes; expected at least {max(2, wanted)}")
+            raise InputError(f"{self.root} has training images of {len(listed)} classes; expected at least {max(2, wanted)}")
         return listed[:wanted]
 
     def _lines(self, name: str) -> list[str]:
-        return self._tree.read(name).decode("utf-8").splitlines()
+        return self._tree.read(name).decode("utf-8", "replace").splitlines()
 
     def _train(self) -> Iterator[Sample]:
         wanted = set(self._wnids)
@@ -88,7 +91,7 @@ class TinyImageNet(Dataset):
         for name, *rest in annotations:
             if not rest or name in seen:
                 what = "twice" if rest else "without a class"
-                raise ValueError(f"{self.root}: val_annotations.txt lists {name} {what}; fetch the copy again")
+                raise InputError(f"{self.root}: val_annotations.txt lists {name} {what}; fetch the copy again")
             seen.add(name)
             if (wnid := rest[0]) in wanted:
                 yield self._sample(wnid, f"val/images/{name}")
@@ -96,5 +99,20 @@ class TinyImageNet(Dataset):
     def _sample(self, wnid: str, name: str) -> Sample:
         region = self._tree.files.get(name)
         if region is None:
-            raise ValueError(f"{self.root} lists {name} but does not hold it; the copy is incomplete, fetch it again")
+            raise InputError(f"{self.root} lists {name} but does not hold it; the copy is incomplete, fetch it again")
         return Sample(wnid, PurePosixPath(name).name, *region)
+
+
+class TinyImageNetSource(PathSource):
+    """All of Tiny ImageNet, or its first classes."""
+
+    kind: Literal["tiny-imagenet"] = "tiny-imagenet"
+    """(ours) The layout."""
+
+    num_classes: int | None = Field(None, gt=1)
+    """(ours) The number of classes, the first in WNID order; by default all of them."""
+
+    def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> TinyImageNet:
+        """Return the dataset."""
+        del lists
+        return TinyImageNet(self.existing_path(), unpack_dir, self.num_classes)

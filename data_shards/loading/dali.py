@@ -1,6 +1,6 @@
-"""Shards to batches through NVIDIA DALI, on the GPU or on its CPU backend: the one module that imports DALI.
+"""Shards to batches through NVIDIA DALI, on the GPU or on its CPU backend: the only module that imports DALI.
 
-Called by the workers in `tasks.workers`. A batch is (images, class indices): uint8 on the device, nothing subtracted yet.
+Called by the workers in `tasks.workers`.
 """
 
 import shutil
@@ -22,29 +22,44 @@ from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
-from data_shards.loading.order import Draws, Piece, batch_spans, draw_crops, epoch_order, stored_order, take, write_pieces
+from base.errors import InputError
+from data_shards.loading.order import (
+    Draws,
+    Piece,
+    Places,
+    batch_places,
+    draw_crops,
+    epoch_order,
+    stored_order,
+    take,
+    write_pieces,
+)
 from data_shards.shard_set import ShardSet
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images, uint8 (N, H, W, 3) or views (N, views, H, W, 3), nothing subtracted; class indices, int64 (N,), both on the device;
+places, int64 (N,) on the CPU: positions in the epoch's order or, for views, in the order of the tars."""
 
 ENGINE_THREADS = 30
-"""(ours) As how many threads a GPU's JPEG engine counts: DALI's own load of .65 is then that of 16. Not measured yet."""
+"""(ours) A GPU's JPEG engine counts as this many threads: 16 threads then give DALI's own load of .65. Not measured yet."""
 
 RGB: dict[str, Any] = {"output_type": types.RGB, "adjust_orientation": False, "jpeg_fancy_upsampling": True}
-"""Without the rotation that EXIF may ask for, chroma upsampled alike on the CPU and the GPU."""
+"""Ignores the rotation in EXIF; the CPU and the GPU upsample chroma alike."""
 
 CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))
-"""[K12 §4.1] (x, y) as fractions of the free play; each is seen mirrored too."""
+"""[K12 §4.1] (x, y) as fractions of the room that a crop has; each view is also mirrored."""
 
 
 class _Order(NamedTuple):
-    """A replica's part of an epoch, or of what is left of it, written down for DALI."""
+    """A replica's part of an epoch, or of the rest of it, written to disk for DALI."""
 
     directory: Path
-    """Of the index files, of no use once DALI has read them."""
+    """Of the index files, which are not needed after DALI has read them."""
     pieces: list[Piece]
     draws: Draws
-    spans: list[range]
+    """Of the whole epoch."""
+    batches: list[Places]
+    """The replica's part of each."""
 
 
 @dataclass(frozen=True)
@@ -62,36 +77,31 @@ class Loader:
     """How many neighbours share a crop and reflection."""
     rank: int = 0
     num_ranks: int = 1
-    """Which replica's part of each batch this is, of how many."""
+    """This loader yields part `rank` of each batch; there are `num_ranks` parts."""
     engine_load: float | None = None
-    """Share of the images that a GPU's JPEG engine decodes; where not given, the more the fewer threads there are."""
+    """Share of the images that a GPU's JPEG engine decodes. By default it grows as `num_threads` falls."""
 
     def __post_init__(self) -> None:
-        # DALI crashes on a region that does not lie in its image.
-        if self.crop > self.shards.side:
-            raise ValueError(
-                f"crops of {self.crop} px do not fit the images of {self.shards.side} px in {self.shards.directory}"
+        if self.crop > self.shards.side:  # DALI crashes on a region outside its image
+            raise InputError(
+                f"crops of {self.crop} px do not fit the images of {self.shards.side} px in {self.shards.directory}; "
+                f"use smaller crops, or shard with a larger side"
             )
-
         if self.batch_size < self.num_ranks:
-            raise ValueError(f"a batch of {self.batch_size} cannot be shared by {self.num_ranks} replicas; enlarge the batch")
-
-    def spans(self, start: int = 0) -> list[range]:
-        """Return which places of the epoch, from `start` on, each batch of `training_epoch` holds."""
-        return batch_spans(len(self.shards), self.batch_size, start, self.rank, self.num_ranks)
+            raise InputError(f"a batch of {self.batch_size} cannot be shared by {self.num_ranks} replicas; use larger batches")
 
     def training_epoch(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield every image from `start` on once, shuffled, cropped and mirrored at random from (seed, epoch).
+        """Yield every image from position `start` on once, shuffled, cropped and mirrored at random from (seed, epoch).
 
-        (N, crop, crop, 3), (N,). Of several replicas each yields its part of each batch, which may be empty in the last.
+        Images are (N, crop, crop, 3). Each replica yields its part of each batch; its part of the last one may be empty.
         """
         with tempfile.TemporaryDirectory(prefix="epoch-order-") as directory:
             yield from self._training_batches(self._write_order(seed, epoch, start, Path(directory)))
 
     def training_epochs(self, seed: int, directory: Path, epoch: int = 0, start: int = 0) -> Generator[Iterator[Batch]]:
-        """Yield one epoch after another without end, from this one's place `start` on, each as `training_epoch` gives it.
+        """Yield epoch after epoch without end, the first from position `start` on, each as `training_epoch` yields it.
 
-        The order of the next is written into `directory` while one is read. What a killed run left there is removed.
+        While one epoch is read, the order of the next is written into `directory`. What a killed run left there is removed.
         """
         shutil.rmtree(directory, ignore_errors=True)
         try:
@@ -104,45 +114,43 @@ class Loader:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
+    def views(self, num_views: int) -> Iterator[Batch]:
+        """Yield every image once, in the order of the tars, as fixed views (N, views, crop, crop, 3).
+
+        One view is the centre. Ten are the four corners and the centre, then their reflections. [K12 §4.1]
+        Each replica yields its part of the set. In a set without labels every class index is 0 and means nothing.
+        """
+        crops = CORNERS_AND_CENTRE if num_views == 10 else CORNERS_AND_CENTRE[-1:]
+        places = np.array_split(np.arange(len(self.shards)), self.num_ranks)[self.rank]
+        if not len(places):
+            return
+        with tempfile.TemporaryDirectory(prefix="stored-order-") as directory:
+            pieces = write_pieces(take(stored_order(self.shards), places), Path(directory))
+            pipeline = _view_pipeline(self.crop, crops, **self._options(pieces, self.batch_size))
+            for views, class_indices, of_batch in self._batches(pipeline, Path(directory), places):
+                mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
+                yield torch.cat(mirrored, dim=1), class_indices, of_batch
+
     def _write_order(self, seed: int, epoch: int, start: int, directory: Path) -> _Order:
-        spans = self.spans(start)
-        play = self.shards.side - self.crop
-        draws = draw_crops(len(self.shards), play, seed, epoch, self.images_per_draw).at(spans)
+        batches = batch_places(len(self.shards), self.batch_size, start, self.rank, self.num_ranks)
+        draws = draw_crops(len(self.shards), self.shards.side - self.crop, seed, epoch, self.images_per_draw)
         directory.mkdir(parents=True, exist_ok=True)
-        pieces = write_pieces(take(epoch_order(self.shards, seed, epoch), spans), directory)
-        return _Order(directory, pieces, draws, spans)
+        pieces = write_pieces(take(epoch_order(self.shards, seed, epoch), _joined(batches)), directory)
+        return _Order(directory, pieces, draws, batches)
 
     def _training_batches(self, order: _Order) -> Iterator[Batch]:
         if order.pieces:
-            (whole_batch,) = batch_spans(self.batch_size, self.batch_size, 0, self.rank, self.num_ranks)
-            share = len(whole_batch)
-            pipeline = _training_pipeline(self.crop, order.draws, share, **self._options(order.pieces, share))
-            seen = 0
-            for images, class_indices in self._batches(pipeline, order.directory, sum(map(len, order.spans))):
+            everything, share = _joined(order.batches), len(order.batches[0])
+            draws = Draws(order.draws.corner[everything], order.draws.mirror[everything])
+            pipeline = _training_pipeline(self.crop, draws, share, **self._options(order.pieces, share))
+            for images, class_indices, places in self._batches(pipeline, order.directory, everything):
                 if self.device.type == "cpu":
-                    _mirror(images, order.draws.mirror[seen : seen + len(images)])
-                seen += len(images)
-                yield images, class_indices
-        if order.spans and not order.spans[-1]:
-            empty = torch.empty(0, self.crop, self.crop, 3, dtype=torch.uint8, device=self.device)
-            yield empty, torch.empty(0, dtype=torch.int64, device=self.device)
-
-    def views(self, num_views: int) -> Iterator[Batch]:
-        """Yield every image once, in the order of the tars, as fixed views: (N, views, crop, crop, 3), (N,).
-
-        One view is the centre. Ten are the four corners and the centre, then their reflections. [K12 §4.1]
-        Of several replicas each yields its part of the set. Where it has no labels, every class index is 0 and means nothing.
-        """
-        places = CORNERS_AND_CENTRE if num_views == 10 else CORNERS_AND_CENTRE[-1:]
-        spans = batch_spans(len(self.shards), len(self.shards), 0, self.rank, self.num_ranks)
-        with tempfile.TemporaryDirectory(prefix="stored-order-") as directory:
-            pieces = write_pieces(take(stored_order(self.shards), spans), Path(directory))
-            if not pieces:
-                return
-            pipeline = _view_pipeline(self.crop, places, **self._options(pieces, self.batch_size))
-            for views, class_indices in self._batches(pipeline, Path(directory), len(spans[0])):
-                mirrored = (views, views.flip(3)) if num_views == 10 else (views,)
-                yield torch.cat(mirrored, dim=1), class_indices
+                    _mirror(images, order.draws.mirror[places.numpy()])
+                yield images, class_indices, places
+        if order.batches and not len(order.batches[-1]):
+            empty = torch.empty(0, dtype=torch.int64)
+            images = torch.empty(0, self.crop, self.crop, 3, dtype=torch.uint8, device=self.device)
+            yield images, empty.to(self.device), empty
 
     def _options(self, pieces: list[Piece], batch_size: int) -> dict[str, Any]:
         on_gpu = self.device.type == "cuda"
@@ -159,14 +167,16 @@ class Loader:
             "device_id": (self.device.index or 0) if on_gpu else None,
         }
 
-    def _batches(self, pipeline: Any, index_files: Path, expected: int) -> Iterator[Batch]:
-        """Yield (images, class indices), the last batch cut to what is left; assert that nothing is lost or repeated."""
+    def _batches(self, pipeline: Any, index_files: Path, places: Places) -> Iterator[Batch]:
+        """Yield what the pipeline gives, the images at these places; assert that none is missing or repeated."""
         seen = 0
         for batch in self._iterate(pipeline, index_files):
-            seen += len(batch["images"])
-            yield batch["images"], self._to_device(_class_indices(batch["digits"]))
-        if seen != expected:
-            raise RuntimeError(f"the loader gave {seen:,} images of {self.shards.directory}, expected {expected:,}")
+            images = batch["images"]
+            of_batch = torch.from_numpy(places[seen : seen + len(images)])
+            seen += len(images)
+            yield images, self._to_device(_class_indices(batch["digits"])), of_batch
+        if seen != len(places):
+            raise RuntimeError(f"the loader gave {seen:,} images of {self.shards.directory}, expected {len(places):,}")
 
     def _iterate(self, pipeline: Any, index_files: Path) -> Iterator[dict[str, Tensor]]:
         try:
@@ -177,25 +187,25 @@ class Loader:
                 last_batch_policy=LastBatchPolicy.PARTIAL,
                 auto_reset=False,
             )
-            shutil.rmtree(index_files)  # DALI has read them; a run that is killed leaves none
+            shutil.rmtree(index_files)  # DALI has read them; a killed run leaves none
             for (batch,) in iterator:
                 yield batch
-        except RuntimeError as error:  # DALI has no other
-            raise OSError(
+        except RuntimeError as error:  # DALI raises nothing else
+            raise InputError(
                 f"cannot read the images of {self.shards.directory} ({_sentence(error)}); "
-                f"if python -m flows.verify finds that they were changed since they were written, delete it to shard again"
+                f"check it with python -m flows.verify, and delete it to shard again if it has changed"
             ) from error
 
     def _to_device(self, values: Tensor) -> Tensor:
-        """Copy from pinned memory: from any other the host waits until a GPU has done all that it was given."""
+        """Copy from pinned memory: a copy from other memory waits until the GPU has finished all its work."""
         return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
 
 class _InBatches:
-    """Hands DALI one batch of an epoch's draws after another."""
+    """A source for DALI that returns an epoch's draws batch after batch."""
 
     def __init__(self, draws: NDArray[np.int32], batch_size: int) -> None:
-        # DALI fills the last batch up and prefetches beyond it; what it adds is cut off or never seen.
+        # DALI fills the last batch up and prefetches beyond it. What it adds is cut off or never used.
         self.draws = np.resize(draws, (len(draws) + batch_size, *draws.shape[1:]))
         self.batch_size = batch_size
         self.start = 0
@@ -210,7 +220,7 @@ class _InBatches:
 def _training_pipeline(
     crop: int, draws: Draws, share: int, tars: list[str], indexes: list[str], labelled: bool, decoding: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """Only the crop is decoded; its pixels are those of the same region of the whole image. The CPU mirrors it later."""
+    """Decode only the crop: the same pixels as that region of the whole image. On a CPU, `_mirror` mirrors it later."""
     jpegs, digits = _read(tars, indexes, labelled)
     corner = fn.external_source(_InBatches(draws.corner, share), dtype=types.INT32, ndim=1)
     images = fn.decoders.image_slice(jpegs, start=corner, shape=[crop, crop], axis_names="WH", **RGB, **decoding)
@@ -223,7 +233,7 @@ def _training_pipeline(
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI declares no types
 def _view_pipeline(
     crop: int,
-    places: tuple[tuple[float, float], ...],
+    positions: tuple[tuple[float, float], ...],
     tars: list[str],
     indexes: list[str],
     labelled: bool,
@@ -231,11 +241,11 @@ def _view_pipeline(
 ) -> tuple[Any, Any]:
     jpegs, digits = _read(tars, indexes, labelled)
     images = fn.decoders.image(jpegs, **RGB, **decoding)
-    return fn.stack(*(_crop(images, crop, x, y) for x, y in places)), digits
+    return fn.stack(*(_crop(images, crop, x, y) for x, y in positions)), digits
 
 
 def _read(tars: list[str], indexes: list[str], labelled: bool) -> Any:
-    """The JPEGs and the digits of their labels; a set without labels has the digit 0 everywhere."""
+    """Return the JPEGs and the digits of their labels; without labels, the digit 0 for each."""
     found = fn.readers.webdataset(
         paths=tars,
         index_paths=indexes,
@@ -250,15 +260,19 @@ def _read(tars: list[str], indexes: list[str], labelled: bool) -> Any:
     return jpegs, fn.pad(digits, fill_value=0)
 
 
+def _joined(batches: list[Places]) -> Places:
+    return np.concatenate([np.arange(0), *batches])
+
+
 def _mirror(images: Tensor, mirror: NDArray[np.int32]) -> None:
-    """Mirror the images (N, H, W, 3) where `mirror` is 1, in place. DALI's flip takes a dozen times as long on a CPU."""
+    """Mirror in place the images (N, H, W, 3) whose `mirror` is 1. On a CPU, DALI's flip takes a dozen times as long."""
     for image, mirrored in zip(images.numpy(), mirror, strict=True):
         if mirrored:
             cv2.flip(image, 1, dst=image)
 
 
 def _sentence(error: RuntimeError) -> str:
-    """What DALI says of an error, without the operators and stack around it."""
+    """Return DALI's message without the operators and the stack around it."""
     said = str(error).partition("encountered:")[2] or str(error)
     return said.strip().splitlines()[0].rstrip(".")
 
@@ -268,7 +282,7 @@ def _crop(images: Any, crop: int, x: float, y: float) -> Any:
 
 
 def _class_indices(digits: Tensor) -> Tensor:
-    """The numbers written in ASCII in (N, digits), padded with zero bytes on the right."""
+    """Return the numbers written in ASCII digits (N, digits), which are padded with zero bytes on the right."""
     value = torch.zeros(len(digits), dtype=torch.int64)
     for column in digits.to("cpu", torch.int64).unbind(dim=1):
         value = torch.where(column > 0, value * 10 + column - ord("0"), value)

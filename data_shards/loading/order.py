@@ -1,8 +1,8 @@
 """The order of an epoch: index files that permute the samples of plain tars, and each image's crop and reflection.
 
-DALI reads index lines in any order and one tar any number of times, so a few small index files shuffle the whole set without
-moving a byte. Everything follows from (seed, epoch): the same on a CPU and a GPU, whatever the batch size, wherever the epoch
-is taken up again, and however many replicas share each batch.
+DALI reads index lines in any order and one tar any number of times. So a few small index files shuffle the whole set without
+moving a byte. The order depends on (seed, epoch) alone: not on the device, the batch size, the number of replicas or the
+position from which an epoch is resumed.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from base.errors import InputError
+from data_shards.shard_format import index_file
 from data_shards.shard_set import ShardSet
-from data_shards.writing import INDEX_VERSION
 
 MAX_PIECES = 16_384
-"""Pieces an epoch's order is made of; each costs a memory map, of which Linux grants a process about 65,000."""
+"""(ours) The order of an epoch has at most this many pieces. Each takes a memory map; Linux allows a process about 65,000."""
 
 MAX_MAPS = 60_000
-"""Pieces that one process may read, after the sharing of batches has cut them."""
+"""(ours) One process reads at most this many pieces: sharing batches among replicas cuts them further."""
+
+
+Places = NDArray[np.int64]
+"""(N,) Positions in an order, from 0."""
 
 
 class Lines(NamedTuple):
@@ -42,19 +47,14 @@ class Draws(NamedTuple):
     corner: NDArray[np.int32]
     """(N, 2) The crop's left and upper edge in pixels."""
     mirror: NDArray[np.int32]
-    """(N,) 1 where the image is mirrored."""
-
-    def at(self, spans: Sequence[range]) -> "Draws":
-        """Return the draws of the images at these places of the epoch."""
-        places = np.concatenate([np.arange(0), *(np.arange(span.start, span.stop) for span in spans)])
-        return Draws(self.corner[places], self.mirror[places])
+    """(N,) 1 if the image is mirrored, else 0."""
 
 
 def epoch_order(shards: ShardSet, seed: int, epoch: int) -> list[Lines]:
     """Return every sample once, in an order drawn from (seed, epoch).
 
-    Each tar's samples are permuted and cut into pieces, and the pieces of all tars are permuted together. The tars were
-    shuffled as a whole when they were written, so a piece is itself a random draw from the set.
+    The samples of each tar are permuted and cut into pieces, and the pieces of all tars are permuted together. The whole set
+    was shuffled before it was written, so each piece is itself a random draw from the set.
     """
     random = _generator(seed, epoch, stream=0)
     tars = stored_order(shards)
@@ -70,25 +70,22 @@ def stored_order(shards: ShardSet) -> list[Lines]:
     return [Lines(tar, lines) for tar, lines in zip(shards.tars, shards.index_lines, strict=True)]
 
 
-def batch_spans(num_images: int, batch_size: int, start: int = 0, rank: int = 0, num_ranks: int = 1) -> list[range]:
-    """Return which places of the epoch, from `start` on, replica `rank` of `num_ranks` has of each batch.
+def batch_places(num_images: int, batch_size: int, start: int = 0, rank: int = 0, num_ranks: int = 1) -> list[Places]:
+    """Return the positions in the epoch, from `start` on, of replica `rank`'s part of each batch.
 
-    A batch is cut into as many parts as there are replicas, so that the order does not depend on their number. The first
-    replicas have one more where it does not divide: no part of a smaller batch is larger than that of a full one.
+    A batch is cut into one part for each replica, so that the order does not depend on their number. If it does not divide
+    evenly, the first replicas get one image more: no part of a smaller batch is larger than that of a full one.
     """
-    spans = []
-    for first in range(start, num_images, batch_size):
-        share, over = divmod(min(batch_size, num_images - first), num_ranks)
-        begin = first + rank * share + min(rank, over)
-        spans.append(range(begin, begin + share + (rank < over)))
-    return spans
+    batches = (np.arange(first, min(first + batch_size, num_images)) for first in range(start, num_images, batch_size))
+    return [np.array_split(batch, num_ranks)[rank] for batch in batches]
 
 
-def take(order: Sequence[Lines], spans: Sequence[range]) -> list[Lines]:
-    """Return the samples at these places of an order; the places rise."""
+def take(order: Sequence[Lines], places: Places) -> list[Lines]:
+    """Return the samples at these positions of an order; the positions increase."""
     ends = np.cumsum([len(piece.lines) for piece in order])
     taken: list[Lines] = []
-    for start, stop in _joined(spans):
+    for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []:
+        start, stop = int(run[0]), int(run[-1]) + 1
         first, last = np.searchsorted(ends, (start, stop - 1), side="right")
         for piece, end in zip(order[first : last + 1], ends[first : last + 1], strict=True):
             begin = int(end) - len(piece.lines)
@@ -100,17 +97,20 @@ def write_pieces(order: Sequence[Lines], directory: Path) -> list[Piece]:
     """Write index files that hold these samples in this order.
 
     Raises:
-        ValueError: more pieces than a process can map.
+        InputError: there are more pieces than a process can map.
     """
     if len(order) > MAX_MAPS:
-        raise ValueError(f"{len(order):,} pieces to read in an epoch, at most {MAX_MAPS:,} can be mapped; take larger batches")
-    return [_write_piece(piece, directory / f"{number:05d}.idx") for number, piece in enumerate(order)]
+        raise InputError(f"an epoch has {len(order):,} pieces, but at most {MAX_MAPS:,} can be mapped; use larger batches")
+    pieces = [Piece(tar, directory / f"{number:05d}.idx") for number, (tar, _) in enumerate(order)]
+    for (_, lines), piece in zip(order, pieces, strict=True):
+        piece.index_file.write_bytes(index_file(lines))
+    return pieces
 
 
 def draw_crops(num_images: int, play: int, seed: int, epoch: int, images_per_draw: int = 1) -> Draws:
-    """Draw for each image one of the (play + 1)² places of the crop, and its reflection with probability ½. [K12 §4.1]
+    """Draw for each image one of the (play + 1)² positions of the crop, and its reflection with probability ½. [K12 §4.1]
 
-    With `images_per_draw` above one so many neighbours in the epoch share theirs. [CHM convdata_jpeg]
+    With `images_per_draw` above one, that many neighbours in the epoch share a draw. [CHM convdata_jpeg]
     """
     random = _generator(seed, epoch, stream=1)
     num_draws = -(-num_images // images_per_draw)
@@ -124,21 +124,5 @@ def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
 
 
 def _parts(order: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    """Cut an order into pieces of five or more, at most `most` of them."""
+    """Return an order cut into at most `most` pieces of five samples or more."""
     return np.array_split(order, max(1, min(most, len(order) // 5)))
-
-
-def _joined(spans: Sequence[range]) -> list[tuple[int, int]]:
-    """Where one span ends and the next begins at the same place, one span."""
-    joined: list[tuple[int, int]] = []
-    for span in spans:
-        if joined and joined[-1][1] == span.start:
-            joined[-1] = (joined[-1][0], span.stop)
-        elif span:
-            joined.append((span.start, span.stop))
-    return joined
-
-
-def _write_piece(piece: Lines, index_file: Path) -> Piece:
-    index_file.write_text(f"{INDEX_VERSION} {len(piece.lines)}\n" + "\n".join(piece.lines) + "\n", encoding="ascii")
-    return Piece(piece.tar, index_file)

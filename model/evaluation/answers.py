@@ -1,6 +1,6 @@
-"""What a network or an ensemble says of every image of a split, without the full probabilities: all that tables are made of.
+"""The answers of a network or an ensemble for every image of a split, without the full probabilities.
 
-Read from predictions files by `model.evaluation.predictions`, averaged from several by `model.evaluation.ensembles`.
+`model.evaluation.predictions` reads them from a predictions file, `model.evaluation.ensembles` averages several files.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.error_rates import ErrorCounts, best_classes, true_ranks
-
-NUM_BEST = 5
-"""[K12 §4.1] Classes that a top-5 answer holds."""
+from base.errors import InputError
+from model.evaluation.error_rates import NUM_BEST, ErrorCounts, best_classes, true_ranks
 
 
 class Labels(NamedTuple):
@@ -25,41 +23,41 @@ class Labels(NamedTuple):
     ranks: NDArray[np.int64]
     """(N,) From 1."""
     log_probs: NDArray[np.float64]
-    """(N,) Natural logarithm of the true class's probability; the smallest float32 stands in for zero."""
+    """(N,) Natural logarithm of the probability of the true class; a probability of zero counts as the smallest float32."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The best classes for every image, and where the images have labels, how the true class fared."""
+    """The best classes of every image and, if the images have labels, rank and probability of the true class."""
 
     image_ids: list[str]
     wnids: list[str]
     """The WNID of each class index."""
     best: NDArray[np.int64]
-    """(N, 5) Class indices, most probable first; fewer columns where there are fewer classes."""
+    """(N, 5) Class indices, most probable first; fewer columns if there are fewer classes."""
     labels: Labels | None
-    """None where the split has no labels, as the test set of ILSVRC-2012."""
+    """None if the split has no labels, as the test set of ILSVRC-2012."""
 
     def count_errors(self) -> ErrorCounts | None:
-        """Count over the whole split; None where it has no labels."""
+        """Return the counts over the whole split; None without labels."""
         if self.labels is None:
             return None
         ranks = self.labels.ranks
         return ErrorCounts(len(ranks), int((ranks > 1).sum()), int((ranks > NUM_BEST).sum()))
 
     def log_loss(self) -> float | None:
-        """Mean −log p of the true class, in nats; None without labels."""
+        """Return the mean −log p of the true class, in nats; None without labels."""
         return None if self.labels is None else -float(self.labels.log_probs.mean())
 
 
 def judge(probs: Tensor, class_indices: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], Labels | None]:
-    """Return the best classes by `probs` (N, classes), and how the true classes (N,) fare where they are known.
+    """Return the best classes by `probs` (N, classes) and, if the true classes (N,) are known, their ranks and probabilities.
 
     Raises:
-        ValueError: a probability is not a finite number; it would be ranked as if it were right.
+        InputError: a probability is not a finite number; it would be ranked as if it were right.
     """
-    if not bool(torch.isfinite(probs.sum())):  # one number that is not makes the sum none
-        raise ValueError("probabilities that are not finite numbers; the network's weights or its inputs are broken")
+    if not bool(torch.isfinite(probs.sum())):  # the sum is finite only if every term is
+        raise InputError("found probabilities that are not finite numbers; the weights of the network or its inputs are broken")
     best = best_classes(probs, NUM_BEST).numpy()
     if class_indices is None:
         return best, None

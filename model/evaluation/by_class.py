@@ -1,17 +1,18 @@
-"""Errors class by class, and what each class is taken for. Called by `model.evaluation.tables`."""
+"""Errors per class, and the classes that each class is confused with. Called by `model.evaluation.rows`."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from model.evaluation.answers import NUM_BEST, Answers, Labels
+from model.evaluation.answers import Answers, Labels
+from model.evaluation.error_rates import NUM_BEST
 
 NUM_CONFUSED = 5
-"""(ours) How many wrong classes are named."""
+"""(ours) How many wrong classes are listed."""
 
 
 class ClassErrors(NamedTuple):
-    """One class's images, and what they were taken for."""
+    """The images of one class, and the wrong answers for them."""
 
     wnid: str
     num_images: int
@@ -24,7 +25,7 @@ class ClassErrors(NamedTuple):
 
 
 def errors_by_class(answers: Answers, labels: Labels) -> list[ClassErrors]:
-    """Return every class's errors, in the order of the class index."""
+    """Return the errors of every class, in the order of the class index."""
     num_classes = len(answers.wnids)
     true, guess = labels.class_indices, answers.best[:, 0]
     images, top1, top5 = (
@@ -32,7 +33,7 @@ def errors_by_class(answers: Answers, labels: Labels) -> list[ClassErrors]:
         for chosen in (np.ones(len(true), bool), labels.ranks > 1, labels.ranks > NUM_BEST)
     )
     wrong = labels.ranks > 1
-    pairs, counts = np.unique(true[wrong] * num_classes + guess[wrong], return_counts=True)  # in the order of class indices
+    pairs, counts = np.unique(true[wrong] * num_classes + guess[wrong], return_counts=True)  # sorted by class indices
     confused: list[list[tuple[str, int]]] = [[] for _ in range(num_classes)]
     for n in np.argsort(-counts, kind="stable"):
         confused[pairs[n] // num_classes].append((answers.wnids[pairs[n] % num_classes], int(counts[n])))

@@ -1,6 +1,6 @@
-"""Two networks on the same images: who is wrong where the other is right, and whether that can be chance.
+"""Two networks on the same images: on how many only one of them is wrong, and whether the difference can be chance.
 
-Called by `model.evaluation.tables` for every pair of measured rows.
+Called by `model.evaluation.rows` for every pair of measured rows.
 """
 
 from typing import NamedTuple
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from model.evaluation.error_rates import Interval
+from model.evaluation.intervals import Interval
 
 NUM_RESAMPLES = 10_000
-"""(ours) Enough for two digits of the interval's ends."""
+"""(ours) Enough for two digits of the ends of the interval."""
 SEED = 0
-"""(ours) Of the bootstrap: the same counts have the same interval."""
+"""(ours) Fixed, so that the same counts have the same interval."""
 
 
 class Discordance(NamedTuple):
-    """Of the same images, how many only one of two networks has wrong."""
+    """How many images only one of two networks has wrong."""
 
     num_images: int
     only_first_wrong: int
@@ -26,7 +26,7 @@ class Discordance(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """The first's error less the second's: above zero where the second is better."""
+        """Error of the first − error of the second: positive if the second is better."""
         return (self.only_first_wrong - self.only_second_wrong) / self.num_images
 
 
@@ -37,19 +37,18 @@ def count_discordant(first_wrong: NDArray[np.bool_], second_wrong: NDArray[np.bo
 
 
 def mcnemar_p(pair: Discordance) -> float:
-    """Return the exact two-sided p-value: how likely, were both as good, the discordant images fell at least so unevenly.
+    """Return the exact two-sided p-value of McNemar's test; 1 if no image is discordant. [McNemar 1947]
 
-    [McNemar 1947] with the binomial distribution in place of its approximation; 1 where nothing is discordant.
+    It is the probability of a split of the discordant images that is at least as uneven, if both networks are equally good.
     """
     discordant = pair.only_first_wrong + pair.only_second_wrong
     return float(binomtest(pair.only_first_wrong, discordant).pvalue) if discordant else 1.0
 
 
 def bootstrap_interval(pair: Discordance) -> Interval:
-    """Return the 95 % percentile interval of the difference, the images drawn anew with their two answers together.
+    """Return the 95 % percentile interval of the difference, by the bootstrap over images with their two answers together.
 
-    Drawing images with replacement draws the number of each kind of discordant image from a multinomial distribution, which is
-    what is done here.
+    If images are drawn with replacement, the number of each kind of image has a multinomial distribution; it is drawn directly.
     """
     n = pair.num_images
     kinds = [pair.only_first_wrong, pair.only_second_wrong, n - pair.only_first_wrong - pair.only_second_wrong]

@@ -1,6 +1,6 @@
-"""Several networks as one: the average of their probabilities, read some images at a time. [K12 §6]
+"""Average the probabilities of several networks, and search member weights. [K12 §6]
 
-The memory needed does not grow with the number of images.
+Reads predictions files in blocks of images: the memory needed does not depend on the number of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,39 +12,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
-from model.evaluation.error_rates import true_ranks
+from base.errors import InputError
+from model.evaluation.answers import Answers, Labels, judge
+from model.evaluation.error_rates import NUM_BEST, true_ranks
 from model.evaluation.predictions import PredictionsFile
 
 Probs = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
-"""(ours) By what a member's weight is multiplied in turn; 1 leaves it."""
+"""(ours) Factors that are tried on the weight of a member; 1 keeps it."""
 MAX_ROUNDS = 5
-"""(ours) Over all members; the search has ended before in all that was tried."""
+"""(ours) Rounds over all members; every search so far ended earlier."""
 
 
 class Mix(NamedTuple):
-    """Which members are averaged, and how."""
+    """Which members are averaged, and with which member weights."""
 
     members: tuple[int, ...]
     """Positions in a list of predictions."""
     weights: tuple[float, ...] | None = None
-    """One a member, in proportion; equal ones where not given."""
+    """One per member, as proportions; None for equal ones."""
 
 
 class Weighting(NamedTuple):
-    """Weights that a search found, and how many images are wrong with them on what it looked at."""
+    """Member weights that a search found."""
 
     weights: tuple[float, ...]
-    """One a member, summing to one."""
+    """One per member, summing to one."""
     top5_wrong: int
+    """Wrong images at rank five with these weights, on the images of the search."""
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Some images are too few to share among threads, which then mostly wait for each other."""
+    """Use one thread: blocks are too small to share, and several threads would mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -55,10 +57,11 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[Answers]:
-    """Return what each mix of members says. All are averaged in one pass over the files; the members' order does not matter.
+    """Return the answers of each mix, all from one pass over the files; the order of the members does not matter.
 
     Raises:
-        ValueError: a mix of no members, weights that are none, or members that saw other images or classes.
+        InputError: there are no members, or members with other images or classes.
+        ValueError: a mix has no members, or member weights that cannot be used.
     """
     for mix in mixes:
         _check_weights(mix)
@@ -76,38 +79,38 @@ def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[An
 
 
 def check_same(members: Sequence[PredictionsFile]) -> PredictionsFile:
-    """Return the first of some predictions after making sure that all are of the same images, labels and classes.
+    """Check that all predictions have the same images, labels and classes, and return the first.
 
     Raises:
-        ValueError: they are not, or there are none.
+        InputError: they differ, or there are none.
     """
     if not members:
-        raise ValueError("an ensemble of no members; expected at least one predictions file")
+        raise InputError("an ensemble without members; expected at least one predictions file")
     first = members[0]
     for member in members[1:]:
         if member.wnids != first.wnids:
-            raise ValueError(f"members with different classes: {_differ(first.wnids, member.wnids, first, member)}")
+            raise InputError(f"members with different classes: {_differ(first.wnids, member.wnids, first, member)}")
         if member.image_ids != first.image_ids:
-            raise ValueError(f"members that saw different images: {_differ(first.image_ids, member.image_ids, first, member)}")
+            raise InputError(f"members that saw different images: {_differ(first.image_ids, member.image_ids, first, member)}")
         if not np.array_equal(np.asarray(member.class_indices), np.asarray(first.class_indices)):
-            raise ValueError(f"members with different labels for the same images: {first.path} and {member.path}")
+            raise InputError(f"members with different labels for the same images: {first.path} and {member.path}")
     return first
 
 
 @_one_thread()
 def search_weights(members: Sequence[PredictionsFile]) -> Weighting:
-    """Return the weights with the fewest top-5 errors that a coordinate search from equal ones finds. [CHM]
+    """Return the member weights with the fewest top-5 errors that a coordinate search finds, starting from equal ones. [CHM]
 
-    Each member's weight in turn is tried at some multiples while the others stay; the first of equally good ones nearest to
-    what it was is kept; the search ends when a round changes nothing. What is found fits the images that it was searched on:
-    the error there is too low, and only other images tell what the weights are worth.
+    It tries some multiples of the weight of each member in turn, while the others stay, and keeps the best, which of equally
+    good ones is the nearest to the old weight. It ends when a round changes nothing. The weights fit the images of the search,
+    so the error on them is too low; only the error on other images is an estimate.
 
     Raises:
-        ValueError: members that saw other images or classes, or images without labels.
+        InputError: members with other images or classes, or images without labels.
     """
     first = check_same(members)
     if first.class_indices is None:
-        raise ValueError(f"{first.path} has no labels; ensemble weights are searched on a labelled split such as val")
+        raise InputError(f"{first.path} has no labels; ensemble weights are searched on a labelled split such as val")
     order = sorted(range(len(members)), key=lambda position: _canonical(members[position]))
     weights = np.ones(len(members))
     fewest = int(_count_wrong(members, weights, order[0])[STEPS.index(1.0)])
@@ -123,7 +126,7 @@ def search_weights(members: Sequence[PredictionsFile]) -> Weighting:
 
 
 def _count_wrong(members: Sequence[PredictionsFile], weights: Sums, position: int) -> NDArray[np.int64]:
-    """How many images are wrong at rank five with each multiple of one member's weight; weights that are all zero lose."""
+    """Return the wrong images at rank five with each multiple of one member's weight; all are wrong if all weights are zero."""
     first = members[0]
     wrong = np.zeros(len(STEPS), np.int64)
     others = [n for n in range(len(members)) if n != position and weights[n]]
@@ -142,14 +145,14 @@ def _count_wrong(members: Sequence[PredictionsFile], weights: Sums, position: in
 def _blocks(
     members: Sequence[PredictionsFile], used: Sequence[int], first: PredictionsFile
 ) -> Iterator[tuple[slice, dict[int, Probs]]]:
-    """Some images at a time: which rows they are, and the probabilities of every member that is used."""
+    """Yield blocks of images: their rows, and the probabilities of every member that is used."""
     start = 0
     for blocks in zip(*(members[position].probs() for position in used), strict=True):
         rows = slice(start, start + len(blocks[0]))
         start = rows.stop
         yield rows, dict(zip(used, blocks, strict=True))
     if start != len(first):
-        raise ValueError(f"{first.path} gave {start:,} of its {len(first):,} images; predict again")
+        raise InputError(f"{first.path} gave {start:,} of its {len(first):,} images; predict again")
 
 
 def _mean(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix) -> Tensor:
@@ -158,7 +161,7 @@ def _mean(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix
 
 
 def _sum(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix) -> Sums:
-    """The weighted sum in float64, in an order of the members that hangs on what they are and not on how they were listed."""
+    """Return the weighted sum in float64, in an order that depends on the members and not on how they were listed."""
     weights = (1.0,) * len(mix.members) if mix.weights is None else mix.weights
     terms = sorted(zip(mix.members, weights, strict=True), key=lambda term: (_canonical(members[term[0]]), term[1]))
     total = np.zeros(next(iter(blocks.values())).shape)
@@ -173,7 +176,7 @@ def _canonical(member: PredictionsFile) -> str:
 
 
 def _blank(first: PredictionsFile) -> Answers:
-    """Answers of the right size, to be filled in: what is kept of each block would lie between what is not, and hold it."""
+    """Return empty answers to be filled in block by block: small arrays kept per block would fragment the memory."""
     num_images, num_best = len(first), min(NUM_BEST, len(first.wnids))
     labels = None
     if first.class_indices is not None:
@@ -183,7 +186,7 @@ def _blank(first: PredictionsFile) -> Answers:
 
 def _check_weights(mix: Mix) -> None:
     if not mix.members:
-        raise ValueError("an ensemble of no members; expected at least one predictions file")
+        raise ValueError("an ensemble without members; expected at least one predictions file")
     if mix.weights is None:
         return
     if len(mix.weights) != len(mix.members):
@@ -193,7 +196,7 @@ def _check_weights(mix: Mix) -> None:
 
 
 def _differ(ours: Sequence[str], others: Sequence[str], first: PredictionsFile, member: PredictionsFile) -> str:
-    """What two lists that should be equal have instead."""
+    """Return how two lists that should be equal differ."""
     place = next((n for n, (a, b) in enumerate(zip(ours, others, strict=False)) if a != b), min(len(ours), len(others)))
     a, b = (repr(names[place]) if place < len(names) else "nothing" for names in (ours, others))
     return f"{len(ours):,} in {first.path} and {len(others):,} in {member.path}; number {place + 1:,} is {a} and {b}"

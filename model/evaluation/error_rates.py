@@ -1,14 +1,12 @@
-"""Whole counts of wrong images, and the rates, intervals and log losses made from them."""
+"""Ranks of the true classes and whole counts of wrong images. Training imports this, so it imports only torch."""
 
 from dataclasses import dataclass
-from math import sqrt
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Z_95 = 1.959963984540054
-"""Two-sided 95 % quantile of the normal distribution."""
+NUM_BEST = 5
+"""[K12 §4.1] Classes that a top-5 answer holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,6 @@ class ErrorCounts:
         return wrong / self.num_images
 
 
-class Interval(NamedTuple):
-    """The ends of a confidence interval."""
-
-    low: float
-    high: float
-
-
 def true_ranks(scores: Tensor, class_indices: Tensor) -> Tensor:
     """Return the 1-based rank (N,) of each image's class among `scores` (N, classes).
 
@@ -62,16 +53,16 @@ def true_ranks(scores: Tensor, class_indices: Tensor) -> Tensor:
 def best_classes(scores: Tensor, num: int) -> Tensor:
     """Return the `num` best classes (N, num) of each image by `scores` (N, classes), best first; ties as in `true_ranks`.
 
-    Where there are fewer classes, all of them are returned.
+    If there are fewer classes, all of them are returned.
     """
     num_classes = scores.shape[1]
     num = min(num, num_classes)
     values, classes = scores.topk(min(num + 1, num_classes), dim=1)  # one more, to see whether the last is tied
-    best, order = classes[:, :num].sort(dim=1)  # a stable sort by value then leaves equals in the order of their classes
+    best, order = classes[:, :num].sort(dim=1)  # a stable sort by value then keeps equal ones in the order of their classes
     order = values[:, :num].gather(1, order).argsort(dim=1, descending=True, stable=True)
     best = best.gather(1, order)
     if num < num_classes:
-        tied = values[:, num - 1] == values[:, num]  # which of these is among the best, topk does not promise
+        tied = values[:, num - 1] == values[:, num]  # topk does not say which of equal ones it returns
         best[tied] = scores[tied].argsort(dim=1, descending=True, stable=True)[:, :num]
     return best
 
@@ -79,23 +70,4 @@ def best_classes(scores: Tensor, num: int) -> Tensor:
 def count_errors(scores: Tensor, class_indices: Tensor) -> ErrorCounts:
     """Count the wrong images of a batch of logits or probabilities (N, classes)."""
     ranks = true_ranks(scores, class_indices)
-    return ErrorCounts(len(ranks), int((ranks > 1).sum()), int((ranks > 5).sum()))
-
-
-def is_at_chance(counts: ErrorCounts, num_classes: int) -> bool:
-    """Whether the images cannot tell a network from one that guesses: the 95 % interval of its top-1 error reaches chance."""
-    return wilson_interval(counts.top1_wrong, counts.num_images).high >= 1 - 1 / num_classes
-
-
-def wilson_interval(wrong: int, num_images: int) -> Interval:
-    """Return the 95 % score interval of a proportion. [Wilson 1927]
-
-    Raises:
-        ValueError: no images, or more wrong than seen.
-    """
-    if num_images <= 0 or not 0 <= wrong <= num_images:
-        raise ValueError(f"{wrong} wrong of {num_images} images; expected at least one image and no more wrong than seen")
-    rate, z2 = wrong / num_images, Z_95**2
-    centre = (rate + z2 / (2 * num_images)) / (1 + z2 / num_images)
-    half = Z_95 / (1 + z2 / num_images) * sqrt(rate * (1 - rate) / num_images + z2 / (4 * num_images**2))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    return ErrorCounts(len(ranks), int((ranks > 1).sum()), int((ranks > NUM_BEST).sum()))

@@ -1,9 +1,9 @@
-"""Views in, one row of probabilities an image out: the same bits whatever the batches, the threads and the processes.
+"""Turn views into one row of probabilities per image: the same bits for any batches, threads and processes.
 
-Called by `tasks.workers.predict`, for several networks at once: the images are decoded one time for all of them.
+`tasks.workers.predict` calls this for several networks at once, so that the images are decoded only once.
 
-A network's last bits hang on the shape of what it is given and on how many threads share an operation. So it only ever sees
-passes of one shape, filled up where images are lacking, each on one thread; several passes run side by side.
+The last bits of a network's output depend on the shape of its input and on the number of threads that share an operation. So
+every network only sees passes of one shape, each on one thread; the last one is filled up. Several passes run in parallel.
 """
 
 from collections import deque
@@ -15,71 +15,70 @@ import torch
 from torch import Tensor, nn
 
 VIEWS_PER_PASS = 100
-"""(ours) Ten images in ten views, a hundred in one: shards of a thousand divide evenly, and larger passes are not faster."""
+"""(ours) Ten images in ten views, or a hundred in one: shards of a thousand divide evenly, and larger passes are not faster."""
 
 
-class Member(NamedTuple):
-    """A network and how it is fed."""
+class Predictor(NamedTuple):
+    """A network and how its inputs and outputs are converted."""
 
     network: nn.Module
     """Gives logits (N, classes)."""
     prepare: Callable[[Tensor], Tensor]
-    """From uint8 (N, H, W, 3) to what the network reads, (N, 3, H, W)."""
+    """From uint8 (N, H, W, 3) to the input of the network, (N, 3, H, W)."""
     columns: Tensor | None = None
-    """Which of its outputs belongs to each class index, where they are in another order."""
+    """The output that belongs to each class index; None if they are in the same order."""
 
 
 def pass_sizes(shard_sizes: Iterable[int], num_views: int) -> list[int]:
-    """Return how many images go into each pass, so that none reaches over the end of a shard."""
+    """Return how many images go into each pass; no pass crosses the end of a shard."""
     most = VIEWS_PER_PASS // num_views
     return [min(most, size - start) for size in shard_sizes for start in range(0, size, most)]
 
 
-def cut(batches: Iterable[tuple[Tensor, Tensor]], sizes: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a stream of batches anew, into these sizes.
+def cut(batches: Iterable[tuple[Tensor, ...]], sizes: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the images of a stream of batches, and the tensors that come with them, in batches of these sizes.
 
     Raises:
         RuntimeError: the stream holds more.
     """
     stream = iter(batches)
-    images, class_indices = next(stream)
+    rest = next(stream)
     for size in sizes:
-        while len(images) < size:
-            more, more_indices = next(stream)
-            images, class_indices = torch.cat((images, more)), torch.cat((class_indices, more_indices))
-        yield images[:size], class_indices[:size]
-        images, class_indices = images[size:], class_indices[size:]
-    if len(images) or next(stream, None) is not None:
-        raise RuntimeError("the loader gave more images than its shards are to hold")
+        while len(rest[0]) < size:
+            rest = tuple(torch.cat(parts) for parts in zip(rest, next(stream), strict=True))
+        yield tuple(part[:size] for part in rest)
+        rest = tuple(part[size:] for part in rest)
+    if len(rest[0]) or next(stream, None) is not None:
+        raise RuntimeError("the loader gave more images than its shards should hold")
 
 
-def predict(members: Sequence[Member], passes: Iterable[Tensor], at_once: int = 1) -> Iterator[list[Tensor]]:
-    """Yield for each pass every member's probabilities (N, classes) in float32, averaged over the views.
+def predict(predictors: Sequence[Predictor], passes: Iterable[Tensor], at_once: int = 1) -> Iterator[list[Tensor]]:
+    """Yield for each pass the probabilities of every predictor (N, classes) in float32, averaged over the views.
 
     A pass is uint8 views (N, views, H, W, 3), at most `VIEWS_PER_PASS` of them. Softmax outputs are averaged, not logits.
-    [K12 §4.1] `at_once` passes are computed at the same time; on a CPU the caller gives each operation one thread.
+    [K12 §4.1] `at_once` passes are computed in parallel; on a CPU the caller gives each operation one thread.
     """
-    for member in members:
-        member.network.eval()
+    for predictor in predictors:
+        predictor.network.eval()
     with ThreadPoolExecutor(at_once) as pool:
         waiting: deque[Future[list[Tensor]]] = deque()
         for views in passes:
-            waiting.append(pool.submit(_one_pass, members, views))
+            waiting.append(pool.submit(_one_pass, predictors, views))
             if len(waiting) > 2 * at_once:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _one_pass(members: Sequence[Member], views: Tensor) -> list[Tensor]:
+def _one_pass(predictors: Sequence[Predictor], views: Tensor) -> list[Tensor]:
     num_images, num_views = views.shape[:2]
     flat = views.flatten(0, 1)
     filled = torch.cat((flat, flat.new_zeros(VIEWS_PER_PASS // num_views * num_views - len(flat), *flat.shape[1:])))
-    with torch.inference_mode():  # of this thread
-        return [_averaged(member, filled, num_views)[:num_images].cpu() for member in members]
+    with torch.inference_mode():  # it holds for one thread, this one
+        return [_averaged(predictor, filled, num_views)[:num_images].cpu() for predictor in predictors]
 
 
-def _averaged(member: Member, views: Tensor, num_views: int) -> Tensor:
-    logits: Tensor = member.network(member.prepare(views))
+def _averaged(predictor: Predictor, views: Tensor, num_views: int) -> Tensor:
+    logits: Tensor = predictor.network(predictor.prepare(views))
     probs = logits.float().softmax(dim=1).view(-1, num_views, logits.shape[1]).mean(dim=1)
-    return probs if member.columns is None else probs[:, member.columns]
+    return probs if predictor.columns is None else probs[:, predictor.columns]

@@ -1,8 +1,8 @@
-"""One network's predictions for every image of a split, as a Parquet file from which any error rate can be made again.
+"""The predictions of one network for every image of a split: a Parquet file from which any error rate can be recomputed.
 
-Columns: image_id, wnid, rank (of the true class, from 1), log_prob (of the true class), top5_wnid, top5_prob, and up to 2,000
-classes probs (float32). Without labels wnid, rank and log_prob are null. The file's metadata say what made it.
-Written by `tasks.workers.predict`, one part a shard and then joined; read by `tasks.tabulate` without ever holding all of it.
+Columns: image_id, wnid, rank (of the true class, from 1), log_prob (of the true class), top5_wnid, top5_prob, and for up to
+2,000 classes probs (float32). Without labels wnid, rank and log_prob are null. The metadata of the file holds its provenance.
+`tasks.workers.predict` writes one part per shard and joins them; `tasks.tabulate` reads the file in blocks.
 """
 
 import json
@@ -20,29 +20,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.answers import NUM_BEST, Answers, Labels, judge
+from base.errors import InputError
+from model.evaluation.answers import Answers, Labels, judge
+from model.evaluation.error_rates import NUM_BEST
 from model.evaluation.parquet import write_whole
 
 MAX_CLASSES_WITH_PROBS = 2000
 METADATA_KEY = b"predictions"
 ROWS_AT_ONCE = 128
-"""(ours) Of 1,000 classes, half a megabyte: what is done with them stays in a core's cache."""
+"""(ours) With 1,000 classes half a megabyte, which fits into the cache of a core."""
 
 FORMAT: dict[str, Any] = {
     "compression": "none",
     "use_dictionary": ["wnid", "top5_wnid.list.element"],
     "write_statistics": False,
 }
-"""(ours) Probabilities hardly compress, and plain floats are read at the speed of memory."""
+"""(ours) Probabilities hardly compress, and uncompressed floats are read at the speed of memory."""
 
 
 def write_part(
     path: Path, image_ids: Sequence[str], class_indices: NDArray[np.int64] | None, probs: Tensor, about: dict[str, Any]
 ) -> None:
-    """Write one row an image, in the order given. `about` holds the `wnids` of the classes and whatever else made them.
+    """Write one row per image, in the order given. `about` is the provenance, with the `wnids` of the classes.
 
     Raises:
-        ValueError: not one row of probabilities an image and one probability a class.
+        InputError: a probability is not a finite number.
+        ValueError: there is not one row per image and one probability per class.
     """
     wnids = pa.array(about["wnids"])
     if tuple(probs.shape) != (len(image_ids), len(wnids)):
@@ -68,16 +71,15 @@ def write_part(
 
 
 def join_parts(parts: Sequence[Path], image_ids: Sequence[str], path: Path) -> None:
-    """Write the parts' rows into one file, in the order given; they must be the images `image_ids`, each once.
+    """Write the rows of the parts into one file, in the order given; they must be the images `image_ids`, each once.
 
     Raises:
-        FileNotFoundError: a part is missing.
-        ValueError: a part is not whole, or the images are others.
+        InputError: a part is missing or cut short, or the images are others.
     """
     files = [open_predictions(part) for part in parts]
     found = [image_id for file in files for image_id in file.image_ids]
     if found != list(image_ids):
-        raise ValueError(
+        raise InputError(
             f"the parts of {path} hold {len(found):,} images, {len(set(found)):,} of them different, "
             f"but its shards hold {len(image_ids):,}, or others; delete {path.parent} to predict again"
         )
@@ -85,20 +87,19 @@ def join_parts(parts: Sequence[Path], image_ids: Sequence[str], path: Path) -> N
 
 
 def open_predictions(path: Path) -> "PredictionsFile":
-    """Open a predictions file, reading what made it and not yet its rows.
+    """Open a predictions file and read its metadata, not yet its rows.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a predictions file, or cut short.
+        InputError: there is no such file, it is not a predictions file, or it is cut short.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no predictions file {path}; make it with python -m flows.evaluate")
+        raise InputError(f"no predictions file {path}; make it with python -m flows.evaluate")
     try:
-        file = pq.ParquetFile(path, pre_buffer=False)  # else all of it is read ahead and held
+        file = pq.ParquetFile(path, pre_buffer=False)  # otherwise all of it is read ahead into memory
         about = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
         return PredictionsFile(path, file, about, about["wnids"])
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole predictions file ({_first_line(error)}); predict again") from error
+        raise InputError(f"{path} is not a whole predictions file ({_first_line(error)}); predict again") from error
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class PredictionsFile:
     path: Path
     file: pq.ParquetFile
     about: dict[str, Any]
-    """What made it."""
+    """Its provenance."""
     wnids: list[str]
     """The WNID of each class index."""
 
@@ -123,24 +124,24 @@ class PredictionsFile:
 
     @cached_property
     def class_indices(self) -> NDArray[np.int64] | None:
-        """(N,) The true classes; None where the split has no labels.
+        """(N,) The true classes; None if the split has no labels.
 
         Raises:
-            ValueError: some images have a label and some have none, or a label is none of the classes.
+            InputError: only some images have a label, or a label is not among the classes.
         """
         wnids = self._read("wnid")["wnid"].combine_chunks()
         if wnids.null_count == len(wnids):
             return None
         indices = self._indices(wnids)
         if indices.null_count:
-            raise ValueError(
-                f"{self.path}: {indices.null_count:,} of {len(self):,} images have no label, or one that is none of its "
+            raise InputError(
+                f"{self.path}: {indices.null_count:,} of {len(self):,} images have no label, or one that is not among its "
                 f"{len(self.wnids):,} classes; predict again"
             )
         return np.array(indices, np.int64)
 
     def answers(self) -> Answers:
-        """Return what the network says, from the columns that hold it."""
+        """Return the answers of the network, without reading the probabilities."""
         table = self._read("rank", "log_prob", "top5_wnid")
         best = np.asarray(self._indices(table["top5_wnid"].combine_chunks().flatten()), np.int64)
         labels = None
@@ -149,13 +150,13 @@ class PredictionsFile:
         return Answers(self.image_ids, self.wnids, best.reshape(len(self), min(NUM_BEST, len(self.wnids))), labels)
 
     def probs(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the probabilities, some images at a time: (≤ 128, classes).
+        """Yield the probabilities in blocks of images: (≤ 128, classes).
 
         Raises:
-            ValueError: the file keeps none, because it has more than 2,000 classes.
+            InputError: the file has none, because it has more than 2,000 classes.
         """
         if "probs" not in self.file.schema_arrow.names:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} has {len(self.wnids):,} classes and keeps no full probabilities above "
                 f"{MAX_CLASSES_WITH_PROBS:,}; its networks cannot be averaged"
             )
@@ -163,7 +164,7 @@ class PredictionsFile:
             yield np.asarray(batch["probs"].flatten()).reshape(len(batch), len(self.wnids))
 
     def row_groups(self) -> Iterator[pa.Table]:
-        """Yield all columns, as they were written."""
+        """Yield all columns in blocks, as they were written."""
         for number in range(self.file.num_row_groups):
             yield self.file.read_row_group(number)
 
@@ -171,7 +172,7 @@ class PredictionsFile:
         try:
             return self.file.read(columns=list(columns))
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{self.path} is damaged ({_first_line(error)}); predict again") from error
+            raise InputError(f"{self.path} is damaged ({_first_line(error)}); predict again") from error
 
     def _indices(self, wnids: pa.Array) -> pa.Array:
         return pc.index_in(wnids, value_set=pa.array(self.wnids))

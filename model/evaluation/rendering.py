@@ -1,9 +1,11 @@
-"""A table as people read it: one line a model, the paper's numbers first, errors in per cent with their intervals."""
+"""Render rows of `error_rates` as text, Markdown, LaTeX and cells: one line per model, errors in per cent with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-Row = dict[str, Any]
+from tabulate import tabulate
+
+from model.evaluation.schemas import Row
 
 COLUMNS = (
     "model",
@@ -17,53 +19,55 @@ COLUMNS = (
     "images",
     "source",
 )
-LEFT = ("model", "split", "source")
-"""Columns of words; numbers stand at the right."""
-
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "–": "--",
-        "×": r"$\times$",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{char: f"\\{char}" for char in "&%$#_{}"},
-    }
-)
+LEFT = ("model", "recipe", "split", "source")
+"""Columns of words; numbers are aligned right."""
 
 
 def as_cells(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the rows with every value as text; what is not known is a dash."""
-    return [dict(zip(COLUMNS, _cells(row), strict=True)) for row in rows]
+    """Return every value as text, by column; an unknown value is a dash.
+
+    If the measured rows have more than one recipe, there is a column `recipe`.
+    """
+    cells = [_cells(row) for row in rows]
+    if len({row["recipe"] for row in rows if row["source"] == "measured"}) > 1:
+        return [{"model": line["model"], "recipe": row["recipe"] or "–", **line} for line, row in zip(cells, rows, strict=True)]
+    return cells
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Return the rows as aligned columns under a heading."""
-    return "\n".join("  ".join(line).rstrip() for line in _aligned(rows, str))
+    """Return the rows as aligned columns below a heading."""
+    headings, lines = _grid(rows)
+    return _tabulate("plain", [headings, *lines], headings)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    heading, *lines = _aligned(rows, lambda cell: cell.replace("|", "\\|").replace("*", "\\*"))
-    rule = [
-        "-" * len(cell) if name in LEFT else "-" * (len(cell) - 1) + ":" for name, cell in zip(COLUMNS, heading, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *lines))
+    headings, lines = _grid(rows)
+    escaped = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in line] for line in lines]
+    return _tabulate("pipe", escaped, headings, headers=headings)
 
 
 def as_latex(rows: Sequence[Row]) -> str:
     """Return the rows as a LaTeX `tabular` with the rules of the package booktabs."""
-    heading, *lines = [" & ".join(line).rstrip() + r" \\" for line in _aligned(rows, lambda cell: cell.translate(LATEX))]
-    columns = "".join("l" if name in LEFT else "r" for name in COLUMNS)
-    return "\n".join(
-        (rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}")
-    )
+    headings, lines = _grid(rows)
+    return _tabulate("latex_booktabs", lines, headings, headers=headings).replace("–", "--").replace("×", r"$\times$")
 
 
 def gains_as_text(comparisons: Sequence[Row]) -> str:
-    """Return a line for each ensemble: its top-1 error against the first network's, on the same images."""
+    """Return a line for each ensemble: its top-1 error against that of the first network, on the same images."""
     gains = [row for row in comparisons if row["rank"] == 1 and row["first"] == comparisons[0]["first"]]
     return "\n".join(_gain(row) for row in gains if len(row["second_members"]) > 1)
+
+
+def _grid(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings, and the cells of each row."""
+    cells = as_cells(rows)
+    return list(cells[0]) if cells else list(COLUMNS), [list(line.values()) for line in cells]
+
+
+def _tabulate(style: str, lines: list[list[str]], headings: list[str], **options: Any) -> str:
+    align = ["left" if name in LEFT else "right" for name in headings]
+    return tabulate(lines, tablefmt=style, colalign=align, disable_numparse=True, **options)
 
 
 def _gain(row: Row) -> str:
@@ -79,23 +83,11 @@ def _points(difference: float) -> str:
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 
 
-def _aligned(rows: Sequence[Row], escape: Callable[[str], str]) -> list[list[str]]:
-    """The heading and one line a row, every cell escaped and as wide as the widest of its column."""
-    lines = [[escape(cell) for cell in line] for line in (list(COLUMNS), *(_cells(row) for row in rows))]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        [
-            cell.ljust(width) if name in LEFT else cell.rjust(width)
-            for name, cell, width in zip(COLUMNS, line, widths, strict=True)
-        ]
-        for line in lines
-    ]
-
-
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row) -> dict[str, str]:
     errors = [text for top in ("top1", "top5") for text in (_percent(row[f"{top}_error"]), _interval(row, top))]
     counts = [_count(row[name]) for name in ("top1_wrong", "top5_wrong", "num_images")]
-    return [row["model"], f"{row['dataset']} {row['split']}", *errors, *counts, row["source"]]
+    values = [row["model"], f"{row['dataset']} {row['split']}", *errors, *counts, row["source"]]
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _percent(rate: float | None) -> str:

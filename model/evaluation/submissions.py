@@ -1,30 +1,31 @@
-"""Answers to the text files that ILSVRC took, and such files to scores, as the devkit's `eval_flat` and `eval_hie` count them.
+"""Write answers as the text files that ILSVRC accepted, and score such files as the devkit's `eval_flat` and `eval_hie` do.
 
-A line an image in the order of the file names, up to five ILSVRC IDs, best first. [devkit-1.0 readme]
-Written by `tasks.submit`, scored by `tasks.score`.
+One line per image in the order of the file names, with up to five ILSVRC IDs, best first. [devkit-1.0 readme]
+`tasks.submit` writes them, `tasks.score` scores them.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.evaluation.answers import NUM_BEST, Answers
-from model.evaluation.hierarchical import Integers, total_costs
+from base.errors import InputError
+from model.evaluation.answers import Answers
+from model.evaluation.error_rates import NUM_BEST
+from model.evaluation.hierarchical import CostMatrix, Integers, total_costs
 
 
 class Submission(NamedTuple):
-    """What a submitted file says."""
+    """The guesses of a submitted file."""
 
     guesses: Integers
-    """(N, 5) ILSVRC IDs, best first, 0 where a line has fewer."""
+    """(N, 5) ILSVRC IDs, best first; 0 if a line has fewer."""
     num_long: int
-    """Lines with more than five, of which the rest is passed over, as the devkit does."""
+    """Lines with more than five guesses; the rest is ignored, as in the devkit."""
 
 
 class Score(NamedTuple):
-    """What a number of guesses an image earns."""
+    """The errors with a number of guesses per image."""
 
     num_guesses: int
     num_images: int
@@ -40,33 +41,35 @@ class Score(NamedTuple):
 
     @property
     def hierarchical_error(self) -> float | None:
-        """Mean cost of an image."""
+        """Mean cost per image."""
         return None if self.cost is None else self.cost / self.num_images
 
 
 def write_lines(answers: Answers, names: Sequence[str], ilsvrc_ids: Sequence[int]) -> str:
-    """Return the submission for images called `names`, in the order of the answers; `ilsvrc_ids` has one ID a class index.
+    """Return the text of a submission.
+
+    `names` are the file names of the images in the order of the answers; `ilsvrc_ids` has one ID per class index.
 
     Raises:
-        ValueError: two images of one name, which have no order.
+        InputError: two images have the same name, so that they have no order.
     """
     if len(set(names)) != len(names):
         twice = next(name for n, name in enumerate(sorted(names)[1:]) if sorted(names)[n] == name)
-        raise ValueError(f"two images are called {twice}; a submission lists images in the order of their names")
+        raise InputError(f"two images are called {twice}; a submission lists images in the order of their names")
     ids = np.array(ilsvrc_ids)[answers.best]
     order = sorted(range(len(names)), key=lambda n: names[n])
     return "".join(" ".join(map(str, ids[n])) + "\n" for n in order)
 
 
 def parse_submission(text: str, num_classes: int, name: str) -> Submission:
-    """Return a submission's guesses. Blanks at the ends of lines, CRLF, commas, tabs and empty last lines do no harm.
+    """Return the guesses of a submission. Blanks at the ends of lines, CRLF, commas, tabs and empty last lines are accepted.
 
     Raises:
-        ValueError: a line without guesses, or something that is not an ILSVRC ID.
+        InputError: a line has no guesses, or a word is not an ILSVRC ID.
     """
     lines = [line.replace(",", " ").split() for line in text.rstrip().splitlines()]
     if not lines:
-        raise ValueError(f"{name} is empty; expected a line of ILSVRC IDs for each image")
+        raise InputError(f"{name} is empty; expected a line of ILSVRC IDs for each image")
     guesses = np.zeros((len(lines), NUM_BEST), np.int64)
     for number, words in enumerate(lines, start=1):
         ids = _ids(words, num_classes, f"{name}, line {number:,}")[:NUM_BEST]
@@ -74,16 +77,16 @@ def parse_submission(text: str, num_classes: int, name: str) -> Submission:
     return Submission(guesses, sum(len(words) > NUM_BEST for words in lines))
 
 
-def score(submission: Submission, true_ids: Sequence[int], cost_matrix: NDArray[np.uint8] | None, name: str) -> list[Score]:
-    """Return the errors with one guess to five; the truth has one ILSVRC ID an image.
+def score(submission: Submission, true_ids: Sequence[int], cost_matrix: CostMatrix | None, name: str) -> list[Score]:
+    """Return the errors with one to five guesses; `true_ids` has one ILSVRC ID per image.
 
     Raises:
-        ValueError: the truth is of another number of images.
+        InputError: submission and truth have different numbers of images.
     """
     guesses, true = submission.guesses, np.array(true_ids)
     if len(guesses) != len(true):
-        raise ValueError(
-            f"{name} answers {len(guesses):,} images but the truth knows {len(true):,}; expected a line for each image, in the "
+        raise InputError(
+            f"{name} answers {len(guesses):,} images but the truth has {len(true):,}; expected a line for each image, in the "
             f"order of the file names"
         )
     wrong = len(true) - np.logical_or.accumulate(guesses == true[:, None], axis=1).sum(axis=0)
@@ -95,14 +98,14 @@ def score(submission: Submission, true_ids: Sequence[int], cost_matrix: NDArray[
 
 
 def _ids(words: Sequence[str], num_classes: int, place: str) -> list[int]:
-    """The guesses of a line; zeros may only fill up its end."""
+    """Return the guesses of a line; zeros may only fill its end."""
     if not words:
-        raise ValueError(f"{place} is empty; expected up to five ILSVRC IDs, or 0 for no guess")
+        raise InputError(f"{place} is empty; expected up to five ILSVRC IDs, or 0 for no guess")
     if not all(word.isascii() and word.isdigit() and int(word) <= num_classes for word in words):
         found = next(word for word in words if not (word.isascii() and word.isdigit() and int(word) <= num_classes))
-        raise ValueError(f"{place}: found {found[:20]!r}, expected an ILSVRC ID from 1 to {num_classes:,}")
+        raise InputError(f"{place}: found {found[:20]!r}, expected an ILSVRC ID from 1 to {num_classes:,}")
     ids = [int(word) for word in words]
     guessed = [number for number in ids if number]
     if ids[: len(guessed)] != guessed:
-        raise ValueError(f"{place}: found 0 before another guess; ILSVRC IDs count from 1, class indices from 0: use the IDs")
+        raise InputError(f"{place}: found 0 before another guess; ILSVRC IDs count from 1, class indices from 0: use the IDs")
     return guessed

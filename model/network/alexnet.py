@@ -15,24 +15,24 @@ from model.network.config import Initial, NetworkConfig
 from model.network.response_norm import local_response_norm, spatial_response_norm
 
 Pieces = tuple[Tensor, ...]
-"""What tower a and tower b computed, each on its tower's device; or, in one piece, both, a's channels before b's."""
+"""The outputs of tower a and tower b, each on its device; or one piece with those of both, the channels of a first."""
 
 MIDDLE = {"conv3", "conv4", "conv5", "conv6"}
-"""Layers with a deviation of their own. [CHM layers-145]"""
+"""Layers with their own standard deviation. [CHM layers-145]"""
 
 BIASED = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
-"""Layers whose ReLUs are fed positive inputs from the start. [K12 §5]"""
+"""Layers whose ReLUs get positive inputs from the start. [K12 §5]"""
 
 
 class TwoTowers(nn.Module):
-    """One layer of both towers: each half reads its own tower, or where the towers meet, both."""
+    """One layer of both towers. Each half reads its own tower, or both in a layer in which the towers meet."""
 
     def __init__(self, half: Callable[[], nn.Module], meet: bool = False) -> None:
         super().__init__()
         self.a, self.b, self.meet = half(), half(), meet
 
     def forward(self, x: Pieces) -> Pieces:
-        """Return what the layer computes in tower a and in tower b, in as many pieces as it is given."""
+        """Return the outputs of tower a and tower b, in as many pieces as the input."""
         if len(x) == 1:
             return (self._in_one_piece(x[0]),)
         if not self.meet:
@@ -42,9 +42,9 @@ class TwoTowers(nn.Module):
 
     def _in_one_piece(self, x: Tensor) -> Tensor:
         if not isinstance(self.a, nn.Conv2d):
-            return torch.cat((self.a(x), self.b(x)), dim=1)  # to join the weights would cost more than it gains
+            return torch.cat((self.a(x), self.b(x)), dim=1)  # joining the weights would cost more than it gains
         weight, bias = (torch.cat((self.a.get_parameter(name), self.b.get_parameter(name))) for name in ("weight", "bias"))
-        groups = x.shape[1] // self.a.in_channels  # 1 where both read everything
+        groups = x.shape[1] // self.a.in_channels  # 1 if both halves read everything
         return F.conv2d(x, weight, bias, self.a.stride, self.a.padding, groups=groups)
 
 
@@ -82,9 +82,9 @@ class AlexNet(nn.Module):
         return _joined(self._last_hidden(images))
 
     def place(self, device_a: torch.device, device_b: torch.device, one_piece: bool = False) -> "AlexNet":
-        """Put each tower on its device, the last layer with tower a; return the network.
+        """Move each tower to its device, and the last layer to that of tower a; return the network.
 
-        On one device the towers are computed one after the other, or with `one_piece` side by side in each operation.
+        On one device the towers run one after the other, or with `one_piece` side by side in each operation.
         """
         self.one_piece = one_piece
         for layer in self.children():
@@ -96,10 +96,10 @@ class AlexNet(nn.Module):
         return self
 
     def initialise(self, seed: int, initial: Initial = Initial()) -> "AlexNet":  # noqa: B008  # frozen
-        """Draw all weights anew from `seed`; return the network.
+        """Draw all weights from `seed`; return the network.
 
-        (ours) In a smaller network a unit has fewer inputs; the deviation grows with the square root of how many fewer, so
-        that the activations start at the scale they have at full size.
+        (ours) In a smaller network a unit has fewer inputs; the deviation is multiplied by the square root of the ratio, so
+        that the activations start at the scale that they have at full size.
         """
         generator = torch.Generator().manual_seed(seed)
         inputs, full_inputs = inputs_per_unit(self.config), inputs_per_unit(NetworkConfig())
@@ -111,7 +111,7 @@ class AlexNet(nn.Module):
         return self
 
     def _last_hidden(self, images: Tensor) -> Pieces:
-        """fc7 after ReLU."""
+        """Return fc7 after ReLU."""
         x = F.pad(images, (0, 3, 0, 3))  # conv1's last window runs 3 px past the edge: 55 × 55 from 224 [CHM layers-145]
         x = x.contiguous(memory_format=torch.channels_last)
         towers = (self.conv1.a,) if self.one_piece else (self.conv1.a, self.conv1.b)
@@ -139,9 +139,9 @@ class AlexNet(nn.Module):
         return tuple(local_response_norm(piece, size, alpha, k, towers) for piece in pieces)
 
     def _drop_half(self, pieces: Pieces) -> Pieces:
-        """Zero outputs at random in training, shrink them all at test. [K12 §4.2]
+        """Set half of the outputs to zero in training, halve all of them in testing. [K12 §4.2]
 
-        torch scales up in training instead; the factor undoes that, so that weights keep the paper's size.
+        torch doubles them in training instead; the factor undoes that, so that weights have the paper's scale.
         """
         keep = 1 - self.config.dropout
         return tuple(F.dropout(piece, self.config.dropout, self.training) * keep for piece in pieces)
@@ -152,12 +152,12 @@ def _relu(pieces: Pieces) -> Pieces:
 
 
 def _pool(pieces: Pieces) -> Pieces:
-    """Overlapping: 3 × 3 windows, 2 apart. [K12 §3.4]"""
+    """Pool with overlap: windows of 3 × 3, 2 apart. [K12 §3.4]"""
     return tuple(F.max_pool2d(piece, 3, 2) for piece in pieces)
 
 
 def _joined(pieces: Pieces) -> Tensor:
-    """Both towers' units, on tower a's device."""
+    """Return the units of both towers, on the device of tower a."""
     return torch.cat([piece.to(pieces[0].device) for piece in pieces], dim=1)
 
 
@@ -166,7 +166,7 @@ def _device(layer: nn.Module) -> torch.device:
 
 
 def inputs_per_unit(config: NetworkConfig) -> dict[str, float]:
-    """How many values a unit of each layer sums on average; at the edge of a map part of its window is padding."""
+    """Return the mean number of values that a unit of each layer sums; at the edge of a map part of its window is padding."""
     k = config.scaled
     _, second, third, last = config.map_sides
     return {
@@ -184,7 +184,7 @@ def inputs_per_unit(config: NetworkConfig) -> dict[str, float]:
 
 
 def _mean_taps(side: int, kernel: int, padding: int) -> float:
-    """How many of a window's kernel² places lie on a square map, on average over the map."""
+    """Return how many of the kernel² places of a window are inside a square map, on average over the map."""
     on_map = sum(0 <= place + tap - padding < side for place in range(side) for tap in range(kernel))
     return (on_map / side) ** 2
 

@@ -1,4 +1,4 @@
-"""From the loader's bytes to what the network reads: the mean subtracted, in training colour noise added, on the device.
+"""From the bytes of the loader to the input of the network: subtract the mean and, in training, add colour noise.
 
 Called by `model.training.loop` and `model.evaluation.predict` with the batches that the loaders yield.
 """
@@ -14,27 +14,27 @@ Triple = tuple[float, float, float]
 
 
 class Colours(BaseModel):
-    """RGB statistics over every pixel of a training set, in 0…255. They travel with the weights."""
+    """RGB statistics over every pixel of a training set, in 0…255. They are stored with the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
 
     mean: Triple
-    """[K12 §2] Of each channel; subtracted from every pixel."""
+    """[K12 §2] Mean of each channel, subtracted from every pixel."""
     deviations: Triple
-    """[K12 §4.1] Standard deviation along each principal component: the root of the covariance's eigenvalue."""
+    """[K12 §4.1] Standard deviation along each principal component: the square root of the eigenvalue of the covariance."""
     components: tuple[Triple, Triple, Triple]
     """[K12 §4.1] The unit eigenvector of each deviation."""
     num_images: int = Field(gt=0)
-    """(ours) How many images were measured."""
+    """(ours) Number of images that were measured."""
     mean_image: Tensor | None = Field(None, exclude=True)
-    """[CHM convdata_jpeg] The mean image's centre, float32 (crop, crop, 3), where that is subtracted instead of the mean
+    """[CHM convdata_jpeg] The centre of the mean image, float32 (crop, crop, 3), if it is subtracted instead of the mean
     colour. Not part of the JSON: a tensor of the weights file."""
 
 
 def subtract_mean(images: Tensor, colours: Colours) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory, with zero mean. [K12 §2]"""
     num_images, height, width, _ = images.shape
-    # Rows of W · 3 values and not pixels of 3: the inner loop is long enough to be fast.
+    # Rows of W · 3 values instead of pixels of 3: a longer inner loop is faster.
     if colours.mean_image is None:
         rows = _constant(colours.mean, images.device).repeat(width)
     else:
@@ -44,9 +44,9 @@ def subtract_mean(images: Tensor, colours: Colours) -> Tensor:
 
 
 def colour_shifts(colours: Colours, draws: Tensor, along: Literal["eigenvalues", "deviations"]) -> Tensor:
-    """Return what is added to the colours of each image, (N, 3), from factors of the three components (N, 3). [K12 §4.1]
+    """Return what to add to the colours of each image, (N, 3), from factors of the three components (N, 3). [K12 §4.1]
 
-    The paper multiplies the eigenvalue, not its root, of pixels in 0…1: in 0…255 that is deviation² ÷ 255.
+    The paper multiplies the eigenvalue, not its square root, for pixels in 0…1; for 0…255 that is deviation² ÷ 255.
     """
     components = _constant(colours.components, draws.device)  # (3 components, 3 colours)
     deviations = _constant(colours.deviations, draws.device)
@@ -55,6 +55,6 @@ def colour_shifts(colours: Colours, draws: Tensor, along: Literal["eigenvalues",
 
 @cache
 def _constant(values: Triple | tuple[Triple, ...], device: torch.device) -> Tensor:
-    """In float32 on the device, copied there once: with every copy the host waits until a GPU has done all it was given."""
+    """Return the values in float32 on the device. They are copied once: during a copy the host waits for the GPU."""
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.float32).to(device)

@@ -1,12 +1,9 @@
-"""How an NVIDIA GPU multiplies float32.
-
-Called by the workers in `tasks.workers` before anything is computed.
-"""
+"""How an NVIDIA GPU multiplies float32. Called by the workers in `tasks.workers` before they compute anything."""
 
 import torch
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let GPUs round what float32 products are made of to 10 bits, or forbid it; torch by itself rounds in convolutions."""
+    """Allow or forbid GPUs to round the factors of float32 products to 10 bits; torch allows it in convolutions by default."""
     torch.backends.cudnn.allow_tf32 = allowed
     torch.set_float32_matmul_precision("high" if allowed else "highest")

@@ -1,6 +1,6 @@
-"""Local response normalisation, the layer that dominates the textbook network's time on a CPU.
+"""Local response normalisation, which in the textbook network takes most of the time on a CPU.
 
-Called by `model.network.alexnet`, once a tower, so that the window never crosses from one tower's channels to the other's.
+Called by `model.network.alexnet` for one tower, or for both with `towers=2`: the window never crosses from one to the other.
 """
 
 from functools import cache
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# One chunk's squares, sums and scales stay in a core's cache: 200,000 floats are 0.8 MB.
+# The squares, sums and scales of one chunk fit into the cache of a core: 200,000 floats are 0.8 MB.
 CHUNK_ELEMENTS = 200_000
 
 
 def local_response_norm(x: Tensor, size: int, alpha: float, k: float, towers: int = 1) -> Tensor:
-    """Return x / (k + alpha · Σ x²)^¾, the sum running over `size` neighbouring channels of the same tower. [K12 §3.3]
+    """Return x / (k + alpha · Σ x²)^¾, the sum over `size` neighbouring channels of the same tower. [K12 §3.3]
 
-    x is (N, C, H, W), fastest in channels-last, its channels those of `towers` towers side by side. `alpha` multiplies the sum
-    as in the paper; torch's `LocalResponseNorm` divides it by `size` first. The exponent is the paper's ¾: two square roots
-    stand in for a power function. bfloat16 is computed in float32.
+    x is (N, C, H, W), fastest in channels-last; its channels are those of `towers` towers side by side. `alpha` multiplies the
+    sum as in the paper; torch's `LocalResponseNorm` divides it by `size` first. Two square roots compute the exponent ¾.
+    bfloat16 is computed in float32.
     """
     return cast("Tensor", _ResponseNorm.apply(x, size, alpha, k, towers))  # type: ignore[no-untyped-call]  # torch declares no types
 
@@ -27,12 +27,12 @@ def local_response_norm(x: Tensor, size: int, alpha: float, k: float, towers: in
 def spatial_response_norm(x: Tensor) -> Tensor:
     """Return x / (1 + 1e-3 / 25 · Σ x²)^¾, the sum over 5 × 5 neighbours in the same map of (N, C, H, W). [CHM layers-145]"""
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
-    mean_of_25 = F.avg_pool2d(exact * exact, 5, stride=1, padding=2)  # beyond the edge there are zeros
+    mean_of_25 = F.avg_pool2d(exact * exact, 5, stride=1, padding=2)  # padded with zeros
     return (exact * (1 + 1e-3 * mean_of_25).pow(-0.75)).to(x.dtype)
 
 
 class _ResponseNorm(torch.autograd.Function):
-    """In channels-last memory an activation is a matrix of pixels by channels, and the window a banded matrix.
+    """In channels-last memory, an activation is a matrix of pixels by channels and the window is a banded matrix.
 
     With d = k + alpha · x² B the output is y = x · d^-¾ and, B being symmetric,
     dx = g · d^-¾ − 2 · ¾ · alpha · x · ((g · x · d^-1¾) B).
@@ -48,7 +48,7 @@ class _ResponseNorm(torch.autograd.Function):
         for chunk, chunk_d, chunk_y in zip(_chunks(pixels), _chunks(denominator), _chunks(y), strict=True):
             chunk_x = chunk.to(exact)
             d = torch.empty_like(chunk_x)
-            torch.addmm(offset, chunk_x * chunk_x, band, alpha=alpha, out=d)  # autocast leaves alone what is given its output
+            torch.addmm(offset, chunk_x * chunk_x, band, alpha=alpha, out=d)  # autocast does not change an operation with `out`
             chunk_d.copy_(d)
             root = d.rsqrt_()  # d^-½
             torch.mul(root.sqrt().mul_(root), chunk_x, out=chunk_y)
@@ -74,7 +74,7 @@ class _ResponseNorm(torch.autograd.Function):
 
 @cache
 def _band(channels: int, size: int, towers: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(C, C) One where two channels of a tower are so near that one counts for the other."""
+    """Return (C, C): 1 for two channels of the same tower of which each is in the window of the other, else 0."""
     with torch.inference_mode(False):
         channel = torch.arange(channels, device=device)
         tower = channel // (channels // towers)
@@ -83,7 +83,7 @@ def _band(channels: int, size: int, towers: int, device: torch.device, dtype: to
 
 
 def _as_pixels(x: Tensor) -> Tensor:
-    """View (N, C, H, W) as (N·H·W, C), copying only where the memory is not channels-last."""
+    """Return (N, C, H, W) as (N·H·W, C), a view if the memory is channels-last, else a copy."""
     return x.permute(0, 2, 3, 1).contiguous().view(-1, x.shape[1])
 
 

@@ -1,13 +1,14 @@
-"""A network on disk: one safetensors file that says how to build the network and how to feed it. Loading it runs no code."""
+"""A network on disk: one safetensors file, with what is needed to build the network and to feed it. Loading it runs no code."""
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from base.errors import InputError
+from base.files import atomic_write
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
@@ -17,7 +18,7 @@ MEAN_IMAGE = "mean_image"
 
 
 class WeightsInfo(BaseModel):
-    """All that the parameters alone do not say."""
+    """What the parameters alone do not tell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,35 +29,38 @@ class WeightsInfo(BaseModel):
 
 
 def save_weights(network: AlexNet, info: WeightsInfo, path: Path) -> None:
-    """Write the parameters, on whichever devices they are, and what belongs to them; flush it to disk."""
+    """Write the parameters, which can be on any devices, and `info`."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if info.colours.mean_image is not None:
         tensors[MEAN_IMAGE] = info.colours.mean_image.cpu()
-    save_file(tensors, path, metadata={METADATA_KEY: info.model_dump_json()})
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    content = save(tensors, metadata={METADATA_KEY: info.model_dump_json()})
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def read_info(path: Path) -> WeightsInfo:
-    """Return what belongs to the weights in `path`.
+    """Return what a weights file holds besides the parameters.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a weights file of this project.
+        InputError: no such file, or not a weights file of this project.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}; expected the weights.safetensors of a finished run")
+        raise InputError(f"no weights file {path}; expected the weights.safetensors of a finished run")
     try:
         with safe_open(path, framework="pt") as file:
             return WeightsInfo.model_validate(json.loads(file.metadata()[METADATA_KEY]))
     except (SafetensorError, KeyError, TypeError, ValidationError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not a weights file written by this project ({type(error).__name__}); train one first"
         ) from error
 
 
 def load_weights(path: Path) -> tuple[AlexNet, WeightsInfo]:
-    """Build the network of `path` with its parameters; raise as `read_info` does."""
+    """Return the network in `path` and what belongs to it.
+
+    Raises:
+        InputError: as `read_info`.
+    """
     info = read_info(path)
     network = AlexNet(info.network)
     tensors = load_file(path)
@@ -67,14 +71,14 @@ def load_weights(path: Path) -> tuple[AlexNet, WeightsInfo]:
 
 
 def copy_all_but_last(source: AlexNet, target: AlexNet) -> None:
-    """Give `target` every layer of `source` except fc8, which stays as it was drawn, and a bottleneck before it. [K12 §6]
+    """Copy every layer of `source` into `target` except fc8 and a bottleneck before it. [K12 §6]
 
     Raises:
-        ValueError: the networks differ in more than their classes.
+        InputError: the networks differ in more than their classes.
     """
     may_differ = ("num_classes", "dropout", "bottleneck")
     same = source.config.model_copy(update={name: getattr(target.config, name) for name in may_differ})
     if same != target.config:
-        raise ValueError(f"cannot fine-tune {target.config} from {source.config}: they must differ in their classes only")
+        raise InputError(f"cannot fine-tune {target.config} from {source.config}: they must differ in their classes only")
     kept = {name: value for name, value in source.state_dict().items() if not name.startswith(("fc8.", "bottleneck."))}
     target.load_state_dict(kept, strict=False)

@@ -1,85 +1,84 @@
-"""The resumable state of a run: everything that the next step depends on, written as a whole or not at all.
+"""The resumable state of a run: everything that the next step depends on.
 
-The last few are kept, so that one that a failing disk has damaged is not the end of a run.
+`model.training.loop` saves and loads it. The last few files are kept, so that a run survives one that a failing disk damages.
 """
 
-import os
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from zipfile import BadZipFile, ZipFile
 
 import torch
 
+from base.errors import InputError
+from base.files import atomic_write
 from model.network.alexnet import AlexNet
 from model.training.records import State
 
+UNREADABLE = (RuntimeError, KeyError, TypeError, EOFError, ValueError, OSError, BadZipFile, pickle.UnpicklingError)
+"""What reading a damaged file, or one of another network, can raise."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Checkpoints:
     """The checkpoints of one run."""
 
     directory: Path
+    minutes: float = 10.0
+    """Between two of them; there is one after each epoch too."""
     keep: int = 3
-    """How many, the newest."""
+    """How many of the newest are kept."""
+    last_saved: float = field(default_factory=perf_counter, init=False)
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return perf_counter() - self.last_saved >= 60 * self.minutes
 
     def save(self, state: State, network: AlexNet, sgd: torch.optim.SGD) -> None:
-        """Write under another name, flush to disk, rename; then remove the oldest.
+        """Write a checkpoint, then delete the oldest.
 
         Raises:
-            OSError: it cannot be written; those before it are still there.
+            InputError: it cannot be written; the earlier ones are still there.
         """
-        self.directory.mkdir(exist_ok=True)
-        path = self.directory / f"{state.epoch:04d}-{state.images:09d}.pt"  # the names' order is that of the training
-        partial = self.directory / "checkpoint.partial"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{state.epoch:04d}-{state.images:09d}.pt"  # sorted by name, they are in the order of training
         values = {"network": network.state_dict(), "sgd": sgd.state_dict(), "state": state.to_dict()}
         try:
-            with open(partial, "wb") as file:
+            with atomic_write(path) as file:
                 torch.save(values, file)
-                file.flush()
-                os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            first = error if isinstance(error, OSError) else error.__context__ or error  # torch's own word for it is no help
-            raise OSError(
-                f"cannot write the checkpoint {path} ({first}); free some space, if that is it, and run again"
+            first = error if isinstance(error, OSError) else error.__context__ or error  # torch hides the reason
+            raise InputError(
+                f"cannot write the checkpoint {path} ({first}); if the disk is full, free some space; then run again"
             ) from error
-        partial.rename(path)
-        for old in self.paths()[: -self.keep]:
+        for old in [*self.paths()[: -self.keep], *self.directory.glob("*.partial")]:  # a killed run leaves a partial file
             old.unlink()
+        self.last_saved = perf_counter()
 
-    def load(self, network: AlexNet, sgd: torch.optim.SGD, say: Callable[[str], None] = print) -> State:
-        """Restore network and optimiser in place from the newest that can be read; return how far it was.
+    def load(self, network: AlexNet, sgd: torch.optim.SGD, say: Callable[[str], None]) -> State:
+        """Restore network and optimiser in place from the newest checkpoint that can be read; return its state.
 
         Raises:
-            ValueError: there are some, and all are damaged or of another network.
+            InputError: there are checkpoints, and all of them are damaged or of another network.
         """
         paths = self.paths()
         for path in reversed(paths):
             try:
                 with ZipFile(path) as archive:
-                    if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums
+                    if (damaged := archive.testzip()) is not None:  # torch does not verify the checksums
                         raise BadZipFile(damaged)
                 values = torch.load(path, map_location="cpu", weights_only=True)
                 network.load_state_dict(values["network"])
                 sgd.load_state_dict(values["sgd"])
                 return State.from_dict(values["state"])
-            except (
-                RuntimeError,
-                KeyError,
-                TypeError,
-                EOFError,
-                ValueError,
-                OSError,
-                BadZipFile,
-                pickle.UnpicklingError,
-            ) as error:
-                say(f"the checkpoint {path} cannot be resumed ({type(error).__name__}); trying the one before")
+            except UNREADABLE as error:
+                say(f"cannot resume from the checkpoint {path} ({type(error).__name__}); trying the one before it")
         if paths:
-            raise ValueError(f"no checkpoint in {self.directory} can be resumed; delete it to train from the start")
+            raise InputError(f"cannot resume from any checkpoint in {self.directory}; delete it to train from the start")
         return State()
 
     def paths(self) -> list[Path]:
-        """Return those that are complete, the newest last."""
+        """Return the complete checkpoints, the newest last."""
         return sorted(self.directory.glob("*.pt"))

@@ -1,6 +1,6 @@
 """How one network is trained: every number of the recipe, declared once with its source.
 
-A default is the paper's; where the 2012 code differs, the field says so and `model.training.recipes` has its value.
+The defaults are the paper's. If the 2012 code differs, the field says so and `model.training.recipes` has its value.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from model.network.config import Initial
 Precision = Literal["fp32", "tf32", "bf16"]
 
 Share = float | None
-"""Of all epochs; None for never."""
+"""Fraction of all epochs; None for never."""
 
 
 class TrainConfig(BaseModel):
@@ -21,22 +21,22 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seed: int = Field(0, ge=0)
-    """(ours) Of the initial weights, the order of the images, crops, colour noise and dropout."""
+    """(ours) Seed of the initial weights, the order of the images, crops, colour noise and dropout."""
 
     epochs: int = Field(90, gt=0)
     """[K12 §5] About 90. [CHM layer-params-145] stopped after 91, the 2010 run after 93."""
 
     batch_size: int = Field(128, gt=0)
-    """[K12 §5] Of all replicas together."""
+    """[K12 §5] Images per step, of all replicas together."""
 
     initial: Initial = Initial()
     """[K12 §5]"""
 
     learning_rate: float = Field(0.01, gt=0)
-    """[K12 §5] Of the weights, at first."""
+    """[K12 §5] The first rate of the weights."""
 
     bias_rate: float = Field(1.0, gt=0)
-    """[K12 §5] What the biases' first rate is of that: the same. [CHM layer-params-145] has .02, twice as much."""
+    """[K12 §5] The biases' first rate divided by the weights': equal. [CHM layer-params-145] has .02, twice as much."""
 
     momentum: float = Field(0.9, ge=0, lt=1)
     """[K12 §5]"""
@@ -58,7 +58,7 @@ class TrainConfig(BaseModel):
     """[K12 §5] What the rate is divided by."""
 
     num_drops: int = Field(3, ge=0)
-    """[K12 §5] How often `plateau` divides the rate; where it would once more, training ends."""
+    """[K12 §5] How often `plateau` divides the rate; instead of dividing it once more, training ends."""
 
     patience_epochs: int = Field(5, gt=0)
     """(ours) The paper divides the rate by eye; five flat epochs stand in for the eye."""
@@ -68,10 +68,10 @@ class TrainConfig(BaseModel):
     [CHM layer-params-145-2010] 23, 51, 78 of 93."""
 
     dexp_factor: float = Field(250.0, ge=1)
-    """[CCN2 layer-params-imagenet-1gpu] What `dexp` has divided the weights' rate by in its last step."""
+    """[CCN2 layer-params-imagenet-1gpu] `dexp`: the weights' first rate divided by their last."""
 
     dexp_steps: int = Field(4, gt=1)
-    """[CCN2 layer-params-imagenet-1gpu] How many rates `dexp` has for the weights, each for an equal share of the epochs."""
+    """[CCN2 layer-params-imagenet-1gpu] `dexp`: number of rates of the weights, each for an equal share of the epochs."""
 
     bias_dexp_factor: float = Field(10.0, ge=1)
     """[CCN2 layer-params-imagenet-1gpu] The same for the biases."""
@@ -83,26 +83,26 @@ class TrainConfig(BaseModel):
     """[K12 §5] Never. [CHM layer-params-145] From epoch 67 of 91 on conv1 learns at a tenth of the rate."""
 
     conv1_frozen_at: Share = None
-    """[K12 §5] Never. [CHM layer-params-145] From epoch 72 of 91 on conv1 stays as it is."""
+    """[K12 §5] Never. [CHM layer-params-145] From epoch 72 of 91 on conv1 is frozen."""
 
     mean: Literal["colour", "image"] = "colour"
-    """[K12 §2] "The mean activity" is read as that of each channel. [CHM convdata_jpeg] has that of each pixel: the mean
-    image's centre, whatever the crop."""
+    """[K12 §2] "The mean activity" is read as that of each channel. [CHM convdata_jpeg] has that of each pixel: the centre
+    of the mean image, whatever the crop."""
 
     images_per_draw: int = Field(1, gt=0)
-    """[K12 §4.1] Each image has a crop and reflection of its own. [CHM convdata_jpeg] 32 neighbours share theirs."""
+    """[K12 §4.1] Each image has its own crop and reflection. [CHM convdata_jpeg] 32 neighbours share theirs."""
 
     colour_noise: float = Field(0.1, ge=0)
     """[K12 §4.1] Standard deviation of the factors on the components."""
 
     colour_noise_along: Literal["eigenvalues", "deviations"] = "eigenvalues"
-    """[K12 §4.1] What the factors multiply. [CHM convdata_jpeg] has the eigenvalues' roots."""
+    """[K12 §4.1] What the factors multiply. [CHM convdata_jpeg] has the square roots of the eigenvalues."""
 
     shrink_with_noise: bool = False
-    """[CHM convdata_jpeg] Where there is noise the image is divided by 1 + `colour_noise`; the paper does not say so."""
+    """[CHM convdata_jpeg] If there is noise, the image is divided by 1 + `colour_noise`; the paper does not say so."""
 
     colour_noise_until: Share = None
-    """[K12 §4.1] To the end. [CHM layer-params-145] Until epoch 67 of 91."""
+    """[K12 §4.1] Noise to the end. [CHM layer-params-145] Until epoch 67 of 91."""
 
     copied_rate: float = Field(0.1, gt=0)
     """[CHM layer-params-146-2012-2011] Share of the rate for layers copied from other weights."""
@@ -114,12 +114,12 @@ class TrainConfig(BaseModel):
     """[CHM layer-params-146-2012-2011] When fine-tuning, steps that fc8 begins with at the rate of the copied layers."""
 
     fresh_until: Share = None
-    """[CHM layer-params-146-2012-2011] When fine-tuning, from then on fc8 learns at the copied layers' rate: epoch 9
-    of 54."""
+    """[CHM layer-params-146-2012-2011] When fine-tuning, from epoch 9 of 54 on fc8 learns at the rate of the copied
+    layers."""
 
     precision: Precision = "fp32"
-    """[K12 §5] at `fp32`. (ours) `tf32` lets NVIDIA GPUs round what is multiplied to 10 bits, `bf16` rounds activations to 7;
-    sums, weights and the update stay in fp32."""
+    """[K12 §5] at `fp32`. (ours) `tf32` lets NVIDIA GPUs round the factors of products to 10 bits, `bf16` rounds activations
+    to 7; sums, weights and the update stay in fp32."""
 
     validate_every: int = Field(1, gt=0)
     """(ours) Epochs between measurements of the validation error; the last epoch is always measured."""

@@ -1,4 +1,4 @@
-"""The records of a run as TensorBoard's event files, so that it can be watched while it learns.
+"""The records of a run as event files of TensorBoard, to watch it while it learns.
 
 Called by `tasks.workers.train` with each record.
 """
@@ -13,21 +13,21 @@ SECONDS_BETWEEN_WRITES = 10
 
 
 class Events:
-    """One file a process, in `directory`. TensorBoard forgets what a killed process wrote of steps that were taken again."""
+    """One file per process, in `directory`. TensorBoard discards what a killed process wrote about steps that were repeated."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.writer: SummaryWriter | None = None
 
     def write(self, record: Record) -> None:
-        """Add a record's values at its step."""
+        """Write the values of a record at its step."""
         if self.writer is None:
             self.writer = SummaryWriter(self.directory, purge_step=record.step, flush_secs=SECONDS_BETWEEN_WRITES)
         for name, value in _scalars(record).items():
             self.writer.add_scalar(name, value, record.step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the file, if there is one."""
         if self.writer is not None:
             self.writer.close()
 

@@ -1,7 +1,6 @@
-"""The named recipes: `paper`, what its text says; `code2012` and `code2010`, what its authors ran; `dexp`, for runs that nobody
-watches.
+"""The named recipes: `paper`, its text; `code2012` and `code2010`, what its authors ran; `dexp`, an unattended schedule.
 
-A recipe is what its network and its training have that differs from the defaults of their configurations: the paper's.
+A recipe holds the differences from the defaults of `NetworkConfig` and `TrainConfig`, which are the paper's.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -12,7 +11,7 @@ RecipeName = Literal["paper", "code2012", "code2010", "dexp"]
 
 
 class TrainingRecipe(NamedTuple):
-    """What differs from the paper."""
+    """Differences from the paper."""
 
     network: dict[str, Any]
     training: dict[str, Any]
@@ -21,7 +20,7 @@ class TrainingRecipe(NamedTuple):
 
 
 _CODE_NETWORK: dict[str, Any] = {"lrn_alpha": 1e-4 / 5, "relu_after_pool1": True}
-"""[CHM layers-145], and so [CCN2 layers-imagenet-1gpu]."""
+"""[CHM layers-145], [CCN2 layers-imagenet-1gpu]"""
 
 PAPER = TrainingRecipe(network={}, training={}, fine_tuning={})
 """[K12 §3, §4, §5]"""

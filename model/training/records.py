@@ -1,20 +1,43 @@
-"""What a stretch of training did, in memory, in a checkpoint and in `metrics.parquet`."""
+"""What the steps of a training did: in memory, in a checkpoint and in `metrics.parquet`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from base.files import atomic_write
 from model.evaluation.error_rates import ErrorCounts
 from model.training.schedule import Rates
+
+METRICS = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.int64()),
+        ("learning_rate", pa.float64()),
+        ("bias_learning_rate", pa.float64()),
+        ("loss", pa.float64()),
+        ("seconds", pa.float64()),
+        ("wait_seconds", pa.float64()),
+        ("val_seconds", pa.float64()),
+        ("train_num_images", pa.int64()),
+        ("train_top1_wrong", pa.int64()),
+        ("train_top5_wrong", pa.int64()),
+        ("val_num_images", pa.float64()),  # null in most rows, which pandas reads as a float
+        ("val_top1_wrong", pa.float64()),
+        ("val_top5_wrong", pa.float64()),
+        ("images_per_second", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What some steps did: as many as were asked for, or fewer at the end of an epoch."""
+    """What some steps did: as many as a record holds, or fewer at the end of an epoch."""
 
     step: int
     """Updates since the training began."""
@@ -24,55 +47,57 @@ class Record:
     """Of the weights."""
     bias_learning_rate: float
     loss: float
-    """Mean cross-entropy over these steps' images, in nats."""
+    """Mean cross-entropy over the images of these steps, in nats."""
     train: ErrorCounts
     """On the crops trained on, with dropout."""
     val: ErrorCounts | None
-    """On the centre view, after an epoch's last step; None where it was not measured."""
+    """On the centre view, after the last step of an epoch; None if it was not measured."""
     seconds: float
-    """Of these steps, validation apart."""
+    """Of these steps, without validation."""
     wait_seconds: float
-    """Of those, how long the network waited for images."""
+    """Part of `seconds` during which the network waited for images."""
     val_seconds: float
 
 
 @dataclass
 class Sums:
-    """What is being added up until the next record."""
+    """The totals since the last record."""
 
     steps: int = 0
     loss: float = 0.0
-    """Over images."""
+    """Sum over images."""
     train: ErrorCounts = field(default_factory=lambda: ErrorCounts(0, 0, 0))
     seconds: float = 0.0
     wait_seconds: float = 0.0
 
     def forget_images(self) -> None:
-        """Count none of the images so far."""
+        """Set the totals over images to zero."""
         self.loss, self.train = 0.0, ErrorCounts(0, 0, 0)
 
 
 @dataclass
 class State:
-    """How far a training is. With the network's and the optimiser's tensors it is all that the rest depends on."""
+    """The place in the training. The rest of it depends on this and on the tensors of the network and the optimiser only."""
 
     epoch: int = 0
-    """From 0: the one that is under way."""
+    """The current one, from 0."""
     images: int = 0
-    """Of this epoch, learnt from."""
+    """Images of this epoch that are done."""
     step: int = 0
     """Updates since the training began."""
     sums: Sums = field(default_factory=Sums)
     records: list[Record] = field(default_factory=list)
 
-    def close(self, rates: Rates, val: ErrorCounts | None, val_seconds: float) -> Record:
-        """Make a record of what was added up, and begin anew."""
-        sums, self.sums = self.sums, Sums()
+    def record(self, rates: Rates, val: ErrorCounts | None = None, val_seconds: float = 0.0) -> Record:
+        """Return the record of the steps since the last one."""
+        sums = self.sums
         loss = sums.loss / sums.train.num_images
-        self.records.append(
-            Record(self.step, self.epoch + 1, *rates, loss, sums.train, val, sums.seconds, sums.wait_seconds, val_seconds)
-        )
-        return self.records[-1]
+        return Record(self.step, self.epoch + 1, *rates, loss, sums.train, val, sums.seconds, sums.wait_seconds, val_seconds)
+
+    def close(self, rates: Rates, val: ErrorCounts | None = None, val_seconds: float = 0.0) -> None:
+        """Append that record and reset the totals."""
+        self.records.append(self.record(rates, val, val_seconds))
+        self.sums = Sums()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -80,24 +105,17 @@ class State:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "State":
-        """Undo `to_dict`."""
+        """Return the state that `to_dict` was called on."""
         return TypeAdapter(cls).validate_python(values)
 
 
 def val_errors(records: Sequence[Record]) -> list[float]:
-    """Top-1 errors of the epochs that were measured."""
+    """Return the top-1 errors of the epochs that were measured."""
     return [record.val.top1_error for record in records if record.val is not None]
 
 
-def as_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a record; counts become `train_top1_wrong`, `val_num_images` and so on."""
-    frame = pd.json_normalize([asdict(record) for record in records], sep="_")
-    frame["images_per_second"] = frame["train_num_images"] / frame["seconds"]
-    return frame.drop(columns="val", errors="ignore")
-
-
 def merge(records: Sequence[Record]) -> Record:
-    """Return what these neighbouring records' steps did together, such as those of an epoch."""
+    """Return one record of what the steps of consecutive records did, such as those of an epoch."""
     last = records[-1]
     train = sum((record.train for record in records[1:]), start=records[0].train)
     loss = sum(record.loss * record.train.num_images for record in records) / train.num_images
@@ -106,5 +124,24 @@ def merge(records: Sequence[Record]) -> Record:
 
 
 def by_epoch(records: Sequence[Record]) -> list[Record]:
-    """Return one record an epoch."""
+    """Return one record per epoch."""
     return [merge(list(group)) for _, group in groupby(records, key=lambda record: record.epoch)]
+
+
+def as_table(records: Sequence[Record]) -> pa.Table:
+    """Return one row per record; counts become columns such as `train_top1_wrong` and `val_num_images`."""
+    return pa.Table.from_pylist([_row(record) for record in records], schema=METRICS)
+
+
+def write_metrics(records: Sequence[Record], path: Path) -> None:
+    """Write `metrics.parquet`."""
+    with atomic_write(path) as file:
+        pq.write_table(as_table(records), file)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = {**vars(record), "images_per_second": record.train.num_images / record.seconds}
+    for name in ("train", "val"):
+        counts = row.pop(name)
+        row |= {f"{name}_{count}": value for count, value in asdict(counts).items()} if counts is not None else {}
+    return row

@@ -1,6 +1,6 @@
-"""Several processes that train one network: each has a replica of it and its part of each batch. Started by torchrun.
+"""Several processes that train one network: each has a replica of it and its part of each batch. torchrun starts them.
 
-A process on its own is a replica of one, for which nothing here does anything.
+A process on its own is one replica of one; then nothing here has an effect.
 """
 
 import os
@@ -15,38 +15,38 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Replicas:
-    """This process among those that share the training."""
+    """The place of this process among those that share the training."""
 
     rank: int = 0
     num: int = 1
     local_rank: int = 0
-    """Among those on this machine."""
+    """The rank on this machine."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that speaks and writes for all."""
+        """Whether this is the replica that reports and writes files for all."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """Return a module whose gradients are the means over all replicas; all begin with the first one's parameters."""
+        """Return a module whose gradients are averaged over all replicas; all start with the parameters of the first."""
         return DistributedDataParallel(network, gradient_as_bucket_view=True) if self.num > 1 else network
 
     def any(self, *flags: bool) -> list[bool]:
-        """Return for each flag whether it is up in any replica. All must ask at the same time."""
+        """Return for each flag whether it is set in any replica. All replicas must call this together."""
         return [value > 0 for value in self.sum(*flags)]
 
     def sum(self, *values: float) -> list[float]:
-        """Return the values' sums over all replicas, to the last bit of a float64. All must ask at the same time."""
+        """Return the sum of each value over all replicas, in float64. All replicas must call this together."""
         if self.num == 1:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64)  # on the CPU, so that no GPU has to wait
+        total = torch.tensor(values, dtype=torch.float64)  # on the CPU, so that no GPU waits
         distributed.all_reduce(total)
         return list(total.tolist())
 
 
 @contextmanager
 def joined() -> Iterator[Replicas]:
-    """Join the other replicas where torchrun has started some; NCCL carries tensors of GPUs, gloo those of CPUs."""
+    """Join the other replicas, if torchrun started this process; NCCL is for tensors on GPUs, gloo for those on CPUs."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Replicas()
         return

@@ -1,4 +1,4 @@
-"""The learning rates as pure functions of what has happened so far."""
+"""The learning rates as pure functions of the training so far."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from model.training.config import Share, TrainConfig
 
 CONV1_SLOWED = 0.1
-"""Share of the rate that conv1 has left where it is slowed: .00001 of .0001. [CHM layer-params-145]"""
+"""Rate of a slowed conv1 divided by its usual rate: .00001 / .0001. [CHM layer-params-145]"""
 
 
 class Rates(NamedTuple):
@@ -17,19 +17,19 @@ class Rates(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """How much of the rates the parts of the network get."""
+    """Factors on the learning rates of the parts of the network."""
 
     conv1: float
-    """0 where it is frozen."""
+    """0 if it is frozen."""
     last: float
-    """fc8, and a bottleneck before it."""
+    """Of fc8 and a bottleneck before it."""
     others: float
 
 
 def learning_rates(config: TrainConfig, epoch: int, val_errors: Sequence[float]) -> Rates | None:
-    """Return the rates of `epoch` (from 0), given the validation errors measured so far; None where training is over.
+    """Return the rates of `epoch` (from 0), given the validation errors measured so far; None if training is over.
 
-    `plateau` measures patience in measurements: with `validate_every` above one each stands for that many epochs.
+    `plateau` counts measurements: with `validate_every` above one each stands for that many epochs.
     """
     progress = epoch / config.epochs
     if config.schedule == "plateau":
@@ -48,7 +48,7 @@ def learning_rates(config: TrainConfig, epoch: int, val_errors: Sequence[float])
 
 
 def shares(config: TrainConfig, epoch: int, step: int, fine_tune: bool) -> Shares:
-    """Return what the parts of the network get of the rates in `epoch` (from 0), `step` steps into the training."""
+    """Return the factors on the rates in `epoch` (from 0), after `step` steps of the whole training."""
     conv1 = config.copied_conv1_rate if fine_tune else 1.0
     others = config.copied_rate if fine_tune else 1.0
     fresh = step >= config.fresh_after_steps and not _reached(config.fresh_until, epoch, config)
@@ -60,17 +60,17 @@ def shares(config: TrainConfig, epoch: int, step: int, fine_tune: bool) -> Share
 
 
 def colour_noise(config: TrainConfig, epoch: int) -> float:
-    """Return the deviation of the colour noise's factors in `epoch` (from 0)."""
+    """Return the standard deviation of the factors of the colour noise in `epoch` (from 0)."""
     return 0.0 if _reached(config.colour_noise_until, epoch, config) else config.colour_noise
 
 
 def dexp(factor: float, steps: int, progress: float) -> float:
-    """Return what is left of a rate that falls to 1 / `factor` in `steps` equal stretches of the training. [CCN2 lr.cu]"""
+    """Return the fraction of a rate that falls to 1 / `factor` in `steps` equal parts of the training. [CCN2 lr.cu]"""
     return float(factor ** -(int(progress * steps) / (steps - 1)))
 
 
 def count_plateaus(errors: Sequence[float], patience: int) -> int:
-    """Return how many times the error went `patience` measurements without a new minimum, counting anew after each."""
+    """Return how often the error had no new minimum for `patience` measurements; the count restarts after each time."""
     plateaus, best, flat = 0, float("inf"), 0
     for error in errors:
         flat = 0 if error < best else flat + 1

@@ -11,7 +11,7 @@ from model.training.schedule import Rates, Shares
 
 
 def make_sgd(network: AlexNet, config: TrainConfig) -> torch.optim.SGD:
-    """Return the optimiser, its rates still to be set: a group for the weights and one for the biases of each part."""
+    """Return the optimiser, with a group for the weights and one for the biases of each part; `set_rates` sets their rates."""
     parts: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         parts[_part(name), name.endswith(".bias")].append(parameter)
@@ -23,10 +23,10 @@ def make_sgd(network: AlexNet, config: TrainConfig) -> torch.optim.SGD:
 
 
 def set_rates(sgd: torch.optim.SGD, rates: Rates, shares: Shares) -> None:
-    """Change the learning rates as the paper's rule would: the velocity keeps its size. A part without a rate is frozen.
+    """Change the learning rates as in the paper's rule, in which the velocity keeps its size. Freeze a part whose rate is 0.
 
-    torch keeps velocity ÷ rate and multiplies by the rate of the day, so that a drop would shrink the past along with the
-    present; the buffers are scaled to undo that.
+    torch stores velocity ÷ rate and multiplies by the current rate, so a lower rate would shrink earlier updates too; scaling
+    the buffers undoes that.
     """
     for group in sgd.param_groups:
         rate = (rates.biases if group["bias"] else rates.weights) * shares._asdict()[group["part"]]
@@ -39,6 +39,6 @@ def set_rates(sgd: torch.optim.SGD, rates: Rates, shares: Shares) -> None:
 
 
 def _part(name: str) -> str:
-    """Which of `Shares` a parameter gets."""
+    """The field of `Shares` that applies to a parameter."""
     layer = name.partition(".")[0]
     return {"conv1": "conv1", "fc8": "last", "bottleneck": "last"}.get(layer, "others")

@@ -1,35 +1,36 @@
-"""An archive held against its published MD5: `python -m tasks.workers.checksum JOB.json`. Started by `tasks.shard`."""
+"""An archive compared with its published MD5: `python -m tasks.workers.checksum JOB.json`."""
 
 import hashlib
-import json
 from pathlib import Path
-from time import perf_counter
 
-from tasks.artifacts import COUNTS, write_synced
-from tasks.workers.guard import run_worker
-from tasks.workers.jobs import ChecksumJob
+from base.errors import InputError
+from base.progress import Progress
+from tasks.job import Share
+from tasks.jobs.checksum import ChecksumJob
+from tasks.workers.entry import Counts, run_worker
 
-SECONDS_BETWEEN_LINES = 5.0
 CHUNK = 1 << 22
 
 
-def main(job_path: Path) -> None:
-    """Read it once; refuse it where it differs."""
-    job = ChecksumJob.model_validate_json(job_path.read_bytes())
-    size, done, last_line = job.archive.stat().st_size, 0, perf_counter()
+def main(job: ChecksumJob, directory: Path, progress: Progress, share: Share) -> Counts:
+    """Read the archive once.
+
+    Raises:
+        InputError: it differs.
+    """
+    del directory, share
+    size, done = job.path.stat().st_size, 0
     digest = hashlib.md5(usedforsecurity=False)
-    with open(job.archive, "rb") as file:
+    with open(job.path, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             done += len(chunk)
-            if perf_counter() - last_line >= SECONDS_BETWEEN_LINES:
-                last_line = perf_counter()
-                print(f"{done / size:4.0%}  {done / 1e9:,.1f} of {size / 1e9:,.1f} GB")
+            progress.report(done, size, "bytes")
     if digest.hexdigest() != job.md5:
-        raise ValueError(f"{job.archive} has the MD5 {digest.hexdigest()}, expected {job.md5}; fetch it again")
-    print(f"100%  the MD5 of {job.archive.name} is {job.md5}, as published")
-    write_synced(job_path.with_name(COUNTS), json.dumps({"bytes": size}))
+        raise InputError(f"{job.path} has the MD5 {digest.hexdigest()}, expected {job.md5}; download it again")
+    progress.say(f"the MD5 of {job.path.name} is {job.md5}, as published")
+    return {"bytes": size}
 
 
 if __name__ == "__main__":
-    run_worker(main)
+    run_worker(ChecksumJob, main)

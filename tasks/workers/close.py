@@ -1,21 +1,23 @@
-"""Finished shards to the lists over them: `python -m tasks.workers.close JOB.json`. Started by `tasks.shard`."""
+"""Finished shards to the lists over them: `python -m tasks.workers.close JOB.json`."""
 
 import json
 from pathlib import Path
 
+from base.files import write_text
+from base.progress import Progress
 from data_shards.listing import write_lists
-from tasks.artifacts import COUNTS, write_synced
-from tasks.workers.guard import run_worker
-from tasks.workers.jobs import CHECKSUMS, SetJob
+from tasks.job import CHECKSUMS, WORK, Share
+from tasks.jobs.shard import ShardJob
+from tasks.workers.entry import Counts, run_worker
 
 
-def main(job_path: Path) -> None:
-    """Join what the shards have left; the counts come last."""
-    job = SetJob.model_validate_json(job_path.read_bytes())
-    lists = write_lists(job.open_dataset(), job.directory, job.work)
-    write_synced(job.work / CHECKSUMS, json.dumps(lists.files))
-    write_synced(job.directory / COUNTS, json.dumps(lists.counts))
+def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> Counts:
+    """Join what the shards have left."""
+    del progress, share
+    lists = write_lists(job.open_dataset(), directory, directory / WORK)
+    write_text(directory / WORK / CHECKSUMS, json.dumps(lists.files))
+    return lists.counts
 
 
 if __name__ == "__main__":
-    run_worker(main)
+    run_worker(ShardJob, main)

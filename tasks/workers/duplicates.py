@@ -1,26 +1,26 @@
-"""Sets to the images that occur more than once: `python -m tasks.workers.duplicates JOB.json`. Started by `tasks.verify`."""
+"""Sets to the images that they hold more than once: `python -m tasks.workers.duplicates JOB.json`."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from base.progress import Progress
 from data_shards.duplicates import count_duplicates, find_duplicates
-from tasks.artifacts import COUNTS, write_synced
-from tasks.workers.guard import run_worker
-from tasks.workers.jobs import DUPLICATES, DuplicatesJob
+from tasks.job import Share
+from tasks.jobs.duplicates import DUPLICATES, DuplicatesJob
+from tasks.workers.entry import Counts, run_worker
 
 
-def main(job_path: Path) -> None:
-    """Compare the digests of the original files."""
-    job = DuplicatesJob.model_validate_json(job_path.read_bytes())
-    print(f"  0%  looking for equal images in {', '.join(job.sets)}")
-    duplicates = find_duplicates(job.sets)
+def main(job: DuplicatesJob, directory: Path, progress: Progress, share: Share) -> Counts:
+    """Compare the digests of the source files."""
+    del share
+    progress.say(f"looking for equal images in {', '.join(job.sets)}")
+    duplicates = find_duplicates({name: shards.path for name, shards in job.sets.items()})
     counts = count_duplicates(duplicates)
-    pq.write_table(duplicates, job_path.with_name(DUPLICATES))
-    write_synced(job_path.with_name(COUNTS), json.dumps(counts))
-    print("100%  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    pq.write_table(duplicates, directory / DUPLICATES)
+    progress.say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    return counts
 
 
 if __name__ == "__main__":
-    run_worker(main)
+    run_worker(DuplicatesJob, main)

@@ -1,28 +1,43 @@
-"""A split to the plan of its shards: `python -m tasks.workers.plan JOB.json`. Started by `tasks.shard`."""
+"""A split to the plan of its shards: `python -m tasks.workers.plan JOB.json`."""
 
+import shutil
 from pathlib import Path
 
-from data_shards.planning import plan_shards
-from tasks.workers.guard import run_worker
-from tasks.workers.jobs import SetJob
+from base.progress import Progress
+from data_shards.planning import PLAN_FILE, plan_shards
+from tasks.job import JOB, WORK, Share
+from tasks.jobs.shard import BAD, ShardJob
+from tasks.workers.entry import run_worker
 
 MAX_ARCHIVES_NAMED = 4
 
 
-def main(job_path: Path) -> None:
-    """Decide what goes where, and say what was found."""
-    job = SetJob.model_validate_json(job_path.read_bytes())
+def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> None:
+    """Decide which image goes into which shard, and say what was found; a plan that exists is kept."""
+    del share
+    work = directory / WORK
+    shutil.rmtree(work / BAD, ignore_errors=True)  # of a run that bad images ended
+    if (work / PLAN_FILE).exists():
+        return
+    _clear(directory)
     dataset = job.open_dataset()
-    print(f"planning the shards of {dataset.name} {job.split}")
-    plan = plan_shards(dataset, job.split, job.config, job.work)
-    print(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
+    progress.say(f"planning the shards of {dataset.name} {job.split}")
+    plan = plan_shards(dataset, job.split, job, work)
+    progress.say(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
     sources = plan.sources()
     if 1 < len(sources) <= MAX_ARCHIVES_NAMED:
-        print("; ".join(f"{count:,} from {name}" for name, count in sources.most_common()))
+        progress.say("; ".join(f"{count:,} from {name}" for name, count in sources.most_common()))
     expected = dataset.official_count(job.split)
     if expected is not None:
-        print(f"the official archives hold {expected:,}")
+        progress.say(f"the official archives hold {expected:,}")
+
+
+def _clear(directory: Path) -> None:
+    """Remove everything but the job: without a plan nothing says what it is."""
+    for path in [*directory.iterdir(), *(directory / WORK).iterdir()]:
+        if path.name not in (JOB, WORK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 if __name__ == "__main__":
-    run_worker(main)
+    run_worker(ShardJob, main)

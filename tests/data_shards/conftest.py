@@ -1,13 +1,14 @@
-"""Real, tiny shard sets for the tests of what writes and reads them."""
+"""Real, tiny shard sets for the tests of their writers and readers."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from data_shards.datasets.dataset import Dataset, Split
-from data_shards.datasets.members import Scan, write_members
-from data_shards.datasets.source import Kind, Source
+from data_shards.datasets.scanning import Scan, write_members
+from data_shards.datasets.source import AnySource
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
@@ -27,8 +28,8 @@ def open_listed(tmp_path: Path) -> OpenListed:
     listed = tmp_path / "listed"
     listed.mkdir()
 
-    def open_dataset(kind: Kind, root: Path, split: Split = "train", **options: object) -> Dataset:
-        source = Source.model_validate({"kind": kind, "path": root, **options})
+    def open_dataset(kind: str, root: Path, split: Split = "train", **options: object) -> Dataset:
+        source = TypeAdapter[AnySource](AnySource).validate_python({"kind": kind, "path": root, **options})
         lists = {}
         for archive in source.open(listed).archives(split):
             lists[archive] = listed / f"{len(list(listed.iterdir()))}.parquet"

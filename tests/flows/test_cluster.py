@@ -13,11 +13,13 @@ from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from base.errors import InputError
 from data_shards.planning import ShardConfig
 from flows.presets import DEMO
-from tasks.artifacts import ROOT, read_manifest
-from tasks.cluster import shard_split_on
+from tasks.artifacts import read_manifest
+from tasks.code import ROOT
 from tasks.shard import shard_split
+from tasks.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_two_workers_of_a_cluster_write_the_same_set_as_processes_here(
     assert "Traceback" not in done.stdout + done.stderr
     (there,) = (tmp_path / "there" / "shards" / "synthetic" / "val").iterdir()
     config = ShardConfig(storage="square72", samples_per_shard=250)
-    here = shard_split.fn(DEMO.target, "val", config, tmp_path / "here")
+    here = shard_split.fn(DEMO.target, "val", config, Workspace(path=tmp_path / "here"))
     assert read_manifest(there).digest == here.digest
     assert len(pd.read_parquet(there / "samples.parquet")) == 1000
 
@@ -73,8 +75,8 @@ def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None
     with (
         temporary_settings({PREFECT_API_URL: None}),
         pytest.raises(
-            ValueError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
+            InputError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
         ),
     ):
-        shard_split_on("tcp://127.0.0.1:9", DEMO.target, "val", ShardConfig(), tmp_path)
+        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path), cluster="tcp://127.0.0.1:9")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import yaml
 from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
-from tasks.artifacts import ROOT
+from tasks.code import ROOT
 
 PROJECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS = {f"{deployment['entrypoint']}/{deployment['name']}": deployment for deployment in PROJECT["deployments"]}

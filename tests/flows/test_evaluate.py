@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from data_shards.datasets.synthetic import Synthetic
-from tasks.artifacts import ROOT
+from tasks.code import ROOT
 
 WNIDS = [wnid for wnid, _ in Synthetic(train_per_class=1, val_per_class=1).classes()]
 

@@ -101,9 +101,12 @@ def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbro
         return lambda: words in (tmp_path / "said.txt").read_text()
 
     def half_trained():
-        return any(tmp_path.glob("runs/*/*.partial/checkpoints/*.pt"))
+        return any(tmp_path.glob("runs/*/*.partial/work/checkpoints/*.pt"))
 
-    for condition in (said("images of 20 classes into"), half_trained, said("networks have not seen val yet")):
+    def half_predicted():
+        return any(tmp_path.glob("predictions/*/*/*.partial/job.json"))
+
+    for condition in (said("images of 20 classes into"), half_trained, half_predicted):
         kill_when(tmp_path, condition)
     assert "resumed after epoch " in (tmp_path / "said.txt").read_text()
     finish(tmp_path)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tasks.compute import choose_compute
-from tasks.steps import processors
+from base.errors import InputError
+from tasks.compute import choose_compute, processors
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_auto_is_a_gpu_where_there_is_one():
     ],
 )
 def test_a_device_that_is_not_there_is_refused(device, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         choose_compute(device, None)
 
 
@@ -62,9 +62,9 @@ def test_devices_have_a_usual_layout_and_may_have_others(device, layout, expecte
     ("device", "layout", "message"),
     [
         ("cpu,cpu,cpu", "towers", "3 devices .*; the network has two towers: give one or two, or replicas"),
-        ("cpu,cpu", "one-piece", "2 devices .*; in one piece a network lies on one: give one, or another layout"),
+        ("cpu,cpu", "one-piece", "2 devices .*; a network in one piece needs one: give one, or another layout"),
     ],
 )
 def test_a_layout_that_does_not_fit_the_devices_is_refused(device, layout, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         choose_compute(device, None, layout)

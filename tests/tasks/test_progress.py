@@ -18,7 +18,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from base.progress import Message
 from tasks import progress
-from tasks.launch import ROOT, STARTING, Unit
+from tasks.code import ROOT
+from tasks.launch import STARTING, Unit
 from tasks.progress import Display
 
 LOG = logging.getLogger("test of progress")

@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_shards.datasets.source import Source
+from base.errors import InputError
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
-from tasks.artifacts import Artifact
+from tasks.job import Artifact
 from tasks.shard import shard_split
 from tasks.verify import find_duplicates, find_sets, verify_set
+from tasks.workspace import Workspace
 
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
@@ -20,7 +23,9 @@ CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Return 20 images in shards of 8, 8 and 4. To be copied before anything is changed."""
-    return shard_split.fn(Source(kind="synthetic", train_per_class=1), "train", CONFIG, tmp_path_factory.mktemp("workspace"))
+    return shard_split.fn(
+        SyntheticSource(train_per_class=1), "train", CONFIG, Workspace(path=tmp_path_factory.mktemp("workspace"))
+    )
 
 
 @pytest.fixture
@@ -40,10 +45,10 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         file.write(data)
 
 
-def test_a_sound_set_has_no_faults(copy: Path, tmp_path: Path) -> None:
-    report = verify_set.fn(copy, True, 2, tmp_path)
+def test_an_intact_set_has_no_faults(copy: Path, tmp_path: Path) -> None:
+    report = verify_set.fn(copy, True, 2, Workspace(path=tmp_path))
     assert report.faults == []
-    assert str(report) == f"synthetic train: 20 images in 3 shards, {copy}: sound"
+    assert str(report) == f"synthetic train: 20 images in 3 shards, {copy}: intact"
 
 
 def damage_pixels(shards: Path) -> list[str]:
@@ -123,22 +128,22 @@ def two_shards(shards: Path) -> list[str]:
 )
 def test_damage_is_named_with_its_shard(damage: Callable[[Path], list[str]], copy: Path, tmp_path: Path) -> None:
     expected = damage(copy)
-    assert verify_set.fn(copy, False, 2, tmp_path).faults == expected
+    assert verify_set.fn(copy, False, 2, Workspace(path=tmp_path)).faults == expected
 
 
 def test_damaged_lists_are_named_and_nothing_is_built_on_them(copy: Path, tmp_path: Path) -> None:
     overwrite(copy / "samples.parquet", 100, b"\0\0\0\0")
     (copy / "notes.txt").write_text("mine")
-    assert verify_set.fn(copy, False, 2, tmp_path).faults == [
+    assert verify_set.fn(copy, False, 2, Workspace(path=tmp_path)).faults == [
         f"{copy}/samples.parquet was changed after it was written",
         f"{copy}/notes.txt is not in the manifest",
-        "its shards were not looked at: mend the lists first, or delete the set to make it again",
+        "its shards were not read: restore the lists first, or delete the set to make it again",
     ]
 
 
 def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no readable manifest.json; it is not a finished artefact"):
-        verify_set.fn(tmp_path, False, 1, tmp_path)
+    with pytest.raises(InputError, match=r"has no readable manifest.json, so it is not a finished artefact"):
+        verify_set.fn(tmp_path, False, 1, Workspace(path=tmp_path))
 
 
 @pytest.fixture
@@ -158,13 +163,15 @@ def leaking(picture: Any, tmp_path: Path) -> dict[str, Path]:
     for name, number in layout.items():
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(picture(number))
-    source = Source(kind="folder", path=tmp_path / "images")
-    return {split: shard_split.fn(source, split, CONFIG, tmp_path / "workspace").path for split in ("train", "val")}
+    source = FolderSource(path=tmp_path / "images")
+    return {
+        split: shard_split.fn(source, split, CONFIG, Workspace(path=tmp_path / "workspace")).path for split in ("train", "val")
+    }
 
 
 def test_equal_images_are_found_within_and_between_splits(leaking: dict[str, Path], tmp_path: Path) -> None:
     assert find_sets(tmp_path / "workspace") == [leaking["train"], leaking["val"]]
-    found = find_duplicates.fn(leaking, tmp_path / "workspace")
+    found = find_duplicates.fn(leaking, Workspace(path=tmp_path / "workspace"))
     assert found.counts == {"duplicate_images": 6, "groups": 3, "groups_in_several_sets": 2, "groups_in_several_classes": 1}
     rows = pd.read_parquet(found.path / "duplicates.parquet")
     groups = {frozenset(zip(group["set"], group["name"], strict=True)) for _, group in rows.groupby("source_sha256")}
@@ -173,18 +180,18 @@ def test_equal_images_are_found_within_and_between_splits(leaking: dict[str, Pat
         frozenset({("train", "4.jpg"), ("val", "4 as a.jpg")}),
         frozenset({("train", "3.jpg"), ("val", "3.jpg")}),
     }
-    assert find_duplicates.fn(leaking, tmp_path / "workspace") == found
+    assert find_duplicates.fn(leaking, Workspace(path=tmp_path / "workspace")) == found
 
 
 def test_equal_images_in_other_storage_are_still_equal(leaking: dict[str, Path], tmp_path: Path) -> None:
-    source = Source(kind="folder", path=tmp_path / "images")
+    source = FolderSource(path=tmp_path / "images")
     original = ShardConfig(storage="original")
-    val = shard_split.fn(source, "val", original, tmp_path / "workspace").path
-    found = find_duplicates.fn({"train": leaking["train"], "val": val}, tmp_path / "workspace")
+    val = shard_split.fn(source, "val", original, Workspace(path=tmp_path / "workspace")).path
+    found = find_duplicates.fn({"train": leaking["train"], "val": val}, Workspace(path=tmp_path / "workspace"))
     assert found.counts["groups_in_several_sets"] == 2
 
 
 def test_where_nothing_is_equal_the_list_is_empty(made: Artifact, tmp_path: Path) -> None:
-    found = find_duplicates.fn({"train": made.path}, tmp_path)
+    found = find_duplicates.fn({"train": made.path}, Workspace(path=tmp_path))
     assert found.counts == {"duplicate_images": 0, "groups": 0, "groups_in_several_sets": 0, "groups_in_several_classes": 0}
     assert len(pd.read_parquet(found.path / "duplicates.parquet")) == 0

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts import ROOT
+from base.errors import InputError
+from tasks.code import ROOT
 from tasks.workspace import locked
 
 HOLD = """
@@ -26,10 +27,10 @@ def test_a_workspace_is_made_and_given_as_an_absolute_path(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with locked(Path("new/er")) as workspace:
-        assert workspace == tmp_path / "new" / "er"
-        assert workspace.is_dir()
+        assert workspace.path == tmp_path / "new" / "er"
+        assert workspace.path.is_dir()
     with locked(Path("~/er")) as workspace:
-        assert workspace == tmp_path / "home" / "er"
+        assert workspace.path == tmp_path / "home" / "er"
 
 
 def test_one_run_after_another_is_let_in(tmp_path: Path) -> None:
@@ -53,9 +54,9 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
         sentence = (
-            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait for it to end, or give another --workspace$"
+            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait until it ends, or give another --workspace$"
         )
-        with pytest.raises(ValueError, match=sentence), locked(tmp_path):
+        with pytest.raises(InputError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
         first.kill()
         first.wait()
@@ -66,7 +67,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
 def test_a_run_that_was_turned_away_does_not_free_the_workspace(tmp_path: Path) -> None:
     with locked(tmp_path):
         for _ in range(2):
-            with pytest.raises(ValueError, match="another run is using the workspace"), locked(tmp_path):
+            with pytest.raises(InputError, match="another run is using the workspace"), locked(tmp_path):
                 pytest.fail("two runs work in one workspace")
 
 
@@ -78,13 +79,14 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path, place: str
     (tmp_path / "file").write_text("not a folder")
     path = tmp_path / place
     message = rf"^cannot write to the workspace {re.escape(str(path))} \({reason}.*\); give another --workspace$"
-    with pytest.raises(OSError, match=message), locked(path):
+    with pytest.raises(InputError, match=message), locked(path):
         pytest.fail("this place can be written to")
 
 
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
+from base.errors import InputError
 from tasks.workspace import locked
 if os.geteuid() == 0:
     os.seteuid(65534)
@@ -92,7 +94,7 @@ for path in sys.argv[1:]:
     try:
         with locked(Path(path)):
             print(f"{path} was written to")
-    except OSError as error:
+    except InputError as error:
         print(error)
 """
 
@@ -113,5 +115,7 @@ def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("mounting a disk needs unshare and the right to use it, which this machine does not grant")
     ended = subprocess.run([*mount, sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    sentence = f"OSError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    sentence = (
+        f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    )
     assert ended.stderr.splitlines()[-1] == sentence

@@ -1,4 +1,4 @@
-"""The competition's synsets: the real devkit of 2010 where it is at hand, small ones, and what is none."""
+"""The competition's synsets: the real devkit of 2010 if it is available, small ones, and files that are refused."""
 
 import io
 import tarfile
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from base.errors import InputError
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "ILSVRC2010_devkit-1.0.tar.gz"
@@ -20,7 +21,7 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "ILSVRC2010_devkit-1.0.ta
 def real() -> dict[str, bytes]:
     """Return the files of the real devkit of 2010 by name."""
     if not REAL.is_file():
-        pytest.skip(f"no {REAL}: the devkit of ILSVRC-2010, which is not passed on")
+        pytest.skip(f"no {REAL}: the devkit of ILSVRC-2010, which is not distributed")
     with tarfile.open(REAL) as opened:
         return {Path(member.name).name: opened.extractfile(member).read() for member in opened if member.isfile()}  # type: ignore[union-attr]
 
@@ -53,7 +54,7 @@ def test_the_real_hierarchy_reaches_every_synset_from_its_root(real_devkit: Devk
     assert reached == set(range(1, 1_677))
 
 
-def test_the_real_costs_are_those_of_a_distance(real_devkit: Devkit) -> None:
+def test_the_real_costs_are_a_distance(real_devkit: Devkit) -> None:
     costs = real_devkit.cost_matrix
     assert costs is not None
     assert costs.shape == (1_000, 1_000)
@@ -71,7 +72,7 @@ def test_the_real_truth_has_fifty_images_of_each_leaf(real: dict[str, bytes], re
 
 
 @pytest.mark.parametrize("year", [2010, 2012])
-def test_a_small_devkit_says_what_was_written_into_it(year: int, meta: Callable[..., bytes]) -> None:
+def test_a_small_devkit_is_read_as_it_was_written(year: int, meta: Callable[..., bytes]) -> None:
     devkit = parse_meta(meta(year), "meta.mat")
     assert [synset.wnid for synset in devkit.leaves] == ["n02487347", "n01440764", "n07711080", "n01443537", "n03000134"]
     assert devkit.wnids == ["n01440764", "n01443537", "n02487347", "n03000134", "n07711080"]
@@ -82,7 +83,7 @@ def test_a_small_devkit_says_what_was_written_into_it(year: int, meta: Callable[
 
 
 def changed(meta: Callable[..., bytes], field: str, values: dict[int, Any], year: int = 2012) -> bytes:
-    """Return a meta.mat in which some synsets' field has another value."""
+    """Return a meta.mat in which a field of some synsets has another value."""
     synsets = scipy.io.loadmat(io.BytesIO(meta(year)))["synsets"]
     for place, value in values.items():
         synsets[place, 0][field] = value
@@ -97,7 +98,7 @@ UNREADABLE = r"^meta.mat of X is not a MATLAB file that can be read \(.+\); expe
     ("make", "message"),
     [
         (lambda meta: b"", UNREADABLE),
-        (lambda meta: b"no MATLAB file at all\n" * 40, UNREADABLE),
+        (lambda meta: b"not a MATLAB file at all\n" * 40, UNREADABLE),
         (lambda meta: b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400), UNREADABLE),
         (lambda meta: meta(2012)[:300], UNREADABLE),
         (lambda meta: meta(2012)[:-40], UNREADABLE),
@@ -110,9 +111,9 @@ UNREADABLE = r"^meta.mat of X is not a MATLAB file that can be read \(.+\); expe
         ),
         (
             lambda meta: changed(meta, "ILSVRC2012_ID", {1: "two"}),
-            r"^meta.mat of X: synset 2 is not as it should be \(.*\); expected",
+            r"^meta.mat of X: synset 2 cannot be read \(.*\); expected",
         ),
-        (lambda meta: changed(meta, "num_children", {2: np.eye(2)}), "^meta.mat of X: synset 3 is not as it should be"),
+        (lambda meta: changed(meta, "num_children", {2: np.eye(2)}), "^meta.mat of X: synset 3 cannot be read"),
         (
             lambda meta: changed(meta, "WNID", {1: "n07711080"}),
             "^meta.mat of X: the leaves do not come first, each once; expected",
@@ -126,18 +127,21 @@ UNREADABLE = r"^meta.mat of X is not a MATLAB file that can be read \(.+\); expe
             lambda meta: meta(2010, cost_matrix=None),
             "^meta.mat of X has no `cost_matrix`, which that of 2010 has; it was cut short",
         ),
-        (lambda meta: meta(2010, cost_matrix=np.eye(4)), r"^meta.mat of X: a cost matrix of shape \(4, 4\) for 5 leaves$"),
+        (
+            lambda meta: meta(2010, cost_matrix=np.eye(4)),
+            r"^meta.mat of X has a cost matrix of shape \(4, 4\) for 5 leaves; expected",
+        ),
     ],
 )
-def test_what_is_no_devkit_is_refused(
+def test_a_file_that_is_not_a_devkit_is_refused(
     make: Callable[[Callable[..., bytes]], bytes], message: str, meta: Callable[..., bytes]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         parse_meta(make(meta), "meta.mat of X")
 
 
-def test_no_cut_of_a_meta_mat_is_a_traceback_or_passes_for_the_whole(meta: Callable[..., bytes]) -> None:
+def test_every_cut_of_a_meta_mat_is_one_sentence(meta: Callable[..., bytes]) -> None:
     whole = meta(2010)
     for keep in range(0, len(whole), 23):
-        with pytest.raises(ValueError, match="^cut .*expected the devkit's meta.mat$|^cut has no `cost_matrix`"):
+        with pytest.raises(InputError, match="^cut .*expected the devkit's meta.mat$|^cut has no `cost_matrix`"):
             parse_meta(whole[:keep], "cut")

@@ -1,4 +1,4 @@
-"""The releases of fall 2009 and fall 2011 in miniature: every image in one half, drawn class by class from a seed."""
+"""The releases of fall 2009 and fall 2011 in miniature: each image is in one split, drawn class by class from a seed."""
 
 import shutil
 import tarfile
@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from base.errors import InputError
 from data_shards.datasets.dataset import ImageClass, Sample, as_rows
-from data_shards.datasets.fall import draw_held_out
-from data_shards.datasets.source import Source
+from data_shards.datasets.fall import FallSource, draw_held_out
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
@@ -21,13 +21,13 @@ HELD_OUT = {"fall2009": "test", "fall2011": "val"}
 
 
 def halves(kind: str, root: Path, open_listed: Any, **options: object) -> tuple[list[Sample], list[Sample]]:
-    """Return what is for training and what is held out."""
+    """Return the training samples and the held-out ones."""
     dataset = open_listed(kind, root, **options)
     return as_rows(dataset.samples("train")), as_rows(dataset.samples(HELD_OUT[kind]))
 
 
 @pytest.mark.parametrize("kind", HELD_OUT)
-def test_every_image_is_stored_once_as_what_it_shows(
+def test_every_image_is_stored_once_under_its_class(
     kind: str, tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any, shown: Any
 ) -> None:
     official = write_official(tmp_path / "archives", kind)
@@ -45,7 +45,7 @@ def test_every_image_is_stored_once_as_what_it_shows(
 
 
 @pytest.mark.parametrize(("kind", "every"), [("fall2009", 2), ("fall2011", 100)])
-def test_of_each_class_a_share_is_held_out_rounded_down(
+def test_a_fraction_of_each_class_rounded_down_is_held_out(
     kind: str, every: int, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
     official = write_official(tmp_path / "archives", kind)
@@ -56,16 +56,16 @@ def test_of_each_class_a_share_is_held_out_rounded_down(
     assert {sample.name for sample in train + held_out} == set(official.shown["all"])
 
 
-def test_the_seed_decides_what_is_held_out(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+def test_the_seed_decides_which_images_are_held_out(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "fall2009", {f"n0000000{n}": 12 for n in range(3)})
     first, again, other = (halves("fall2009", official.root, open_listed, seed=seed)[1] for seed in (0, 0, 1))
     assert first == again
     assert first != other
-    source = Source(kind="fall2009", path=official.root, seed=1)
+    source = FallSource(kind="fall2009", path=official.root, seed=1)
     assert source.open(tmp_path).identity("train")["held_out"] == {"split": "test", "every": 2, "seed": 1}
 
 
-def test_each_class_is_drawn_anew_and_from_all_over() -> None:
+def test_each_class_is_drawn_independently_and_from_all_its_images() -> None:
     wnids = ["n01440764", "n02487347"]
     held_out = draw_held_out(pa.chunked_array([wnids[:1] * 400, wnids[:1] * 600 + wnids[1:] * 1000]), 2, 0)
     places = [np.flatnonzero(part) for part in np.split(held_out, 2)]
@@ -75,11 +75,11 @@ def test_each_class_is_drawn_anew_and_from_all_over() -> None:
 
 
 @pytest.mark.parametrize(("kind", "split"), [("fall2009", "val"), ("fall2011", "test")])
-def test_a_split_that_is_not_drawn_is_refused(
+def test_a_split_that_the_release_does_not_have_is_refused(
     kind: str, split: str, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
     dataset = open_listed(kind, write_official(tmp_path / "archives", kind).root)
-    with pytest.raises(ValueError, match=f"^{kind} has no split {split}; it is drawn into train and {HELD_OUT[kind]}$"):
+    with pytest.raises(InputError, match=f"^{kind} has no split {split}; its splits are train and {HELD_OUT[kind]}$"):
         dataset.samples(split)
 
 
@@ -111,7 +111,7 @@ def folder_below(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("rearrange", [unpacked, one_tar, folder_below])
-def test_the_release_gives_the_same_shards_however_it_lies(
+def test_every_layout_of_the_release_gives_the_same_shards(
     rearrange: Any, tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "fall2009")
@@ -126,7 +126,7 @@ def test_the_release_gives_the_same_shards_however_it_lies(
         assert len(first) >= 2
 
 
-def test_words_are_those_of_the_list_beside_the_archives(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+def test_words_come_from_the_list_beside_the_archives(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "fall2011")
     classes = open_listed("fall2011", official.root).classes()
     assert classes[0] == ImageClass("n01440764", "words of n01440764")
@@ -146,7 +146,7 @@ def test_a_list_chooses_the_classes(tmp_path: Path, write_official: Any, open_li
     assert dataset.identity("train") != open_listed("fall2009", official.root).identity("train")
 
 
-def test_what_is_held_out_of_a_class_does_not_hang_on_which_others_are_used(
+def test_the_held_out_images_of_a_class_do_not_depend_on_the_other_classes(
     tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
     sizes = {f"n0000000{n}": 20 + n for n in range(5)}
@@ -168,20 +168,20 @@ def test_what_is_held_out_of_a_class_does_not_hang_on_which_others_are_used(
         ("n01440764\nn99999999\n", "archives holds no image of 1 of the 2 classes, such as n99999999; it is incomplete"),
     ],
 )
-def test_a_list_that_cannot_be_is_refused(
+def test_an_impossible_list_of_classes_is_refused(
     text: str, message: str, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "fall2009")
     (tmp_path / "wnids.txt").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         open_listed("fall2009", official.root, wnids=tmp_path / "wnids.txt").samples("train")
 
 
-def test_a_list_that_is_no_text_is_refused(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+def test_a_list_of_classes_that_is_not_text_is_refused(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "fall2009")
     (tmp_path / "wnids.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(
-        ValueError, match="wnids.txt holds '\ufffd.*'; expected two or more WNIDs such as n01440764, one a line$"
+        InputError, match="wnids.txt holds '\ufffd.*'; expected two or more WNIDs such as n01440764, one a line$"
     ):
         open_listed("fall2009", official.root, wnids=tmp_path / "wnids.txt").classes()
 
@@ -192,29 +192,29 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path, write_official: Any, 
         (["n01440764.tar"], "archives holds 1 classes; expected one tar or folder a synset, named by its WNID$"),
         (
             ["n01440764.tar", "birds.tar"],
-            "archives holds images in 'birds', which is no WNID; expected one tar or folder a synset",
+            "archives holds images in 'birds', which is not a WNID; expected one tar or folder a synset",
         ),
     ],
 )
-def test_what_is_no_release_is_refused(
+def test_a_folder_that_is_not_a_release_is_refused(
     names: list[str], message: str, tmp_path: Path, open_listed: Any, tar: Any, picture: Any
 ) -> None:
     (tmp_path / "archives").mkdir()
     for name in names:
         (tmp_path / "archives" / name).write_bytes(tar([("1.JPEG", picture(1))]))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         open_listed("fall2009", tmp_path / "archives").samples("train")
 
 
 @pytest.mark.parametrize("kind", HELD_OUT)
-def test_a_folder_without_archives_says_what_is_missing(kind: str, tmp_path: Path) -> None:
-    splits = Source.model_validate({"kind": kind, "path": tmp_path}).open(tmp_path).splits()
+def test_the_splits_of_an_empty_folder_name_the_missing_archive(kind: str, tmp_path: Path) -> None:
+    splits = FallSource.model_validate({"kind": kind, "path": tmp_path}).open(tmp_path).splits()
     assert list(splits) == ["train", HELD_OUT[kind]]
     for reason in splits.values():
         assert reason == f"no fall{kind[-2:]}*.tar in {tmp_path}, nor a synset's tar or folder such as n01440764.tar"
 
 
-def test_files_beside_the_archives_are_not_taken_for_them(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+def test_other_files_beside_the_archives_are_ignored(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "fall2009")
     (official.root / "fall09_wnids.txt").write_text("n01440764\nn07711080\n")
     train, held_out = halves("fall2009", official.root, open_listed, wnids=official.root / "fall09_wnids.txt")

@@ -1,4 +1,4 @@
-"""ILSVRC-2010 and -2012: the official archives in miniature, and every folder that they are unpacked to, through to shards."""
+"""ILSVRC-2010 and -2012: the official archives in miniature, and every folder that they are unpacked to, as shards."""
 
 import io
 import re
@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, as_rows
-from data_shards.datasets.source import Source
+from data_shards.datasets.ilsvrc import IlsvrcSource
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
@@ -30,12 +31,12 @@ def archive(root: Path, kind: str, split: str) -> Path:
 
 
 def bytes_of(directory: Path) -> dict[str, str]:
-    """Return the digest of each tar and index of a set."""
+    """Return the SHA-256 of each tar and index of a set."""
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in directory.glob("*-0*")}
 
 
 def stored(directory: Path, shown: Callable[[bytes], int]) -> dict[str, tuple[str | None, int]]:
-    """Return what each image of a set is said to be and what it shows, by its name."""
+    """Return each image's WNID in the set and the picture that it shows, by its name."""
     samples = pd.read_parquet(directory / "samples.parquet")
     found = {}
     for row in samples.itertuples():
@@ -46,7 +47,7 @@ def stored(directory: Path, shown: Callable[[bytes], int]) -> dict[str, tuple[st
 
 
 @pytest.mark.parametrize(("kind", "split"), EVERY)
-def test_every_image_is_stored_once_as_what_it_shows(
+def test_every_image_is_stored_once_under_its_class(
     kind: str, split: str, tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any, shown: Any, picture: Any
 ) -> None:
     official = write_official(tmp_path / "archives", kind)
@@ -84,9 +85,7 @@ def test_labels_agree_in_all_three_numberings(
         assert labels == dict(zip(rows["key"], rows["class_index"], strict=True))
 
 
-def test_the_truth_follows_the_sorted_names_though_the_tar_does_not(
-    tmp_path: Path, write_official: Any, open_listed: Any
-) -> None:
+def test_the_truth_follows_the_sorted_names_in_an_unsorted_tar(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
     with tarfile.open(archive(official.root, "ilsvrc2012", "val")) as tar:
         names = tar.getnames()
@@ -121,7 +120,7 @@ def test_the_hierarchy_and_the_costs_of_2010_are_kept(
         assert (directory / "cost_matrix.npy").exists() == (kind == "ilsvrc2010")
 
 
-def test_patched_images_take_the_place_of_those_of_their_name(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+def test_a_patch_replaces_the_image_of_its_name(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2010")
     for split in ("train", "val", "test"):
         dataset = open_listed("ilsvrc2010", official.root, split)
@@ -134,21 +133,24 @@ def test_patched_images_take_the_place_of_those_of_their_name(tmp_path: Path, wr
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("patch_images/val/ILSVRC2010_val_00000099.JPEG", "^1 of 1 patch images take no image's place; these archives are not"),
+        (
+            "patch_images/val/ILSVRC2010_val_00000099.JPEG",
+            "^1 of 1 patch images have no image to replace; these archives belong",
+        ),
         ("patch_images/ILSVRC2010_val_00000001.JPEG", "patch_images.tar holds patches in the folder 'patch_images'; expected"),
         ("patch_images/valid/ILSVRC2010_val_00000001.JPEG", "holds patches in the folder 'valid'; expected train, val, test"),
     ],
 )
-def test_a_patch_that_mends_nothing_is_refused(
+def test_a_patch_without_an_image_is_refused(
     name: str, message: str, tmp_path: Path, write_official: Any, open_listed: Any, tar: Any, picture: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2010")
     (official.root / "patch_images.tar").write_bytes(tar([(name, picture(1))]))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         open_listed("ilsvrc2010", official.root, "val").samples("val")
 
 
-# What people unpack the archives to.
+# Folders that people unpack the archives to.
 
 
 def extract(archive: Path, folder: Path) -> Path:
@@ -159,7 +161,7 @@ def extract(archive: Path, folder: Path) -> Path:
 
 
 def class_folders(root: Path, train: Path) -> None:
-    """As torchvision's script leaves the training archive: train/<wnid>/*.JPEG."""
+    """Unpack the training archive as torchvision's script does: train/<wnid>/*.JPEG."""
     tars = extract(archive(root, "ilsvrc2012", "train"), root.with_name("tars"))
     for synset in tars.iterdir():
         extract(synset, train / synset.stem)
@@ -212,7 +214,7 @@ def under_a_dot(root: Path) -> None:
     "unpack",
     [in_train, in_kaggle, in_links, in_synset_tars, in_one_tar_of_folders, under_train, under_a_dot],
 )
-def test_training_images_give_the_same_shards_however_they_lie(
+def test_every_layout_of_the_training_images_gives_the_same_shards(
     unpack: Callable[[Path], None], tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any, shown: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
@@ -235,7 +237,7 @@ def flat_in_kaggle(root: Path, official: Any) -> None:
 
 
 def in_classes(root: Path, official: Any) -> None:
-    """As torchvision's script leaves the validation archive: val/<wnid>/*.JPEG."""
+    """Unpack the validation archive as torchvision's script does: val/<wnid>/*.JPEG."""
     flat(root, official)
     for image in list((root / "val").iterdir()):
         folder = root / "val" / official.shown["val"][image.name][0]
@@ -244,7 +246,7 @@ def in_classes(root: Path, official: Any) -> None:
 
 
 def in_classes_without_truth(root: Path, official: Any) -> None:
-    """The same, and a devkit of which nothing but meta.mat is left."""
+    """The same, with nothing but meta.mat in the devkit."""
     in_classes(root, official)
     devkit = extract(root / "ILSVRC2012_devkit_t12.tar.gz", root.with_name("devkit"))
     (root / "ILSVRC2012_devkit_t12").mkdir()
@@ -253,7 +255,7 @@ def in_classes_without_truth(root: Path, official: Any) -> None:
 
 
 def truth_beside(root: Path, official: Any) -> None:
-    """Flat, and the devkit's files taken apart."""
+    """Unpack flat, and move the truth out of the devkit."""
     flat(root, official)
     devkit = extract(root / "ILSVRC2012_devkit_t12.tar.gz", root.with_name("devkit"))
     for path in sorted(devkit.glob("*/data/*.txt")):
@@ -263,20 +265,20 @@ def truth_beside(root: Path, official: Any) -> None:
 
 
 @pytest.mark.parametrize("unpack", [flat, flat_in_kaggle, in_classes, in_classes_without_truth, truth_beside])
-def test_validation_images_give_the_same_shards_however_they_lie(
+def test_every_layout_of_the_validation_images_gives_the_same_shards(
     unpack: Callable[[Path, Any], None], tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any, shown: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
     whole = write_set(tmp_path / "whole", open_listed("ilsvrc2012", official.root, "val"), "val", CONFIG)
     unpack(official.root, official)
     archive(official.root, "ilsvrc2012", "val").unlink()
-    assert Source(kind="ilsvrc2012", path=official.root).open(tmp_path).splits()["val"] is None
+    assert IlsvrcSource(kind="ilsvrc2012", path=official.root).open(tmp_path).splits()["val"] is None
     directory = write_set(tmp_path / "again", open_listed("ilsvrc2012", official.root, "val"), "val", CONFIG)
     assert stored(directory, shown) == official.shown["val"]
     assert bytes_of(directory) == bytes_of(whole)
 
 
-# What is missing or does not fit.
+# Files that are missing or do not fit.
 
 
 @pytest.mark.parametrize(
@@ -303,13 +305,13 @@ def test_validation_images_give_the_same_shards_however_they_lie(
         ("ilsvrc2010", ["patch_images.tar"], {}),
     ],
 )
-def test_the_splits_say_which_file_is_missing(
+def test_the_splits_name_the_missing_file(
     kind: str, gone: list[str], missing: dict[str, str], tmp_path: Path, write_official: Any
 ) -> None:
     official = write_official(tmp_path / "archives", kind)
     for name in gone:
         (official.root / name).unlink()
-    splits = Source.model_validate({"kind": kind, "path": official.root}).open(tmp_path).splits()
+    splits = IlsvrcSource.model_validate({"kind": kind, "path": official.root}).open(tmp_path).splits()
     assert list(splits) == ["train", "val", "test"]
     assert {split for split, reason in splits.items() if reason is not None} == set(missing)
     for split, pattern in missing.items():
@@ -323,7 +325,7 @@ def truth(root: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"3\n1\n", "validation_ground_truth.txt has 2 lines but there are 10 images; it is of another set, or was cut$"),
+        (b"3\n1\n", "validation_ground_truth.txt has 2 lines but there are 10 images; it is for another set, or was cut$"),
         (b"1\n" * 11, "has 11 lines but there are 10 images"),
         (b"", "has 0 lines but there are 10 images"),
         (b"1\n" * 9 + b"6\n", "truth.txt, line 10: found '6', expected an ILSVRC ID from 1 to 5$"),
@@ -334,19 +336,19 @@ def truth(root: Path, text: bytes) -> None:
         (b"1\n" * 4 + b"1.0\n" + b"1\n" * 5, "truth.txt, line 5: found '1.0'"),
     ],
 )
-def test_a_truth_that_cannot_be_is_refused(
+def test_an_impossible_truth_is_refused(
     text: bytes, message: str, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
     truth(official.root, text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         open_listed("ilsvrc2012", official.root, "val").samples("val")
 
 
 def test_flat_images_without_a_truth_are_refused(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2010")
     (official.root / "ILSVRC2010_test_ground_truth.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="^no ILSVRC2010_test_ground_truth.txt, which labels its images, in"):
+    with pytest.raises(InputError, match="^no ILSVRC2010_test_ground_truth.txt, which labels its images, in"):
         open_listed("ilsvrc2010", official.root, "test").samples("test")
 
 
@@ -356,7 +358,7 @@ def test_class_folders_that_contradict_the_truth_are_refused(tmp_path: Path, wri
     archive(official.root, "ilsvrc2012", "val").unlink()
     truth(official.root, b"1\n2\n3\n4\n5\n1\n2\n3\n4\n5\n")
     with pytest.raises(
-        ValueError, match="^the class folders of .*/val contradict .*truth.txt; unpack the official archive anew$"
+        InputError, match="^the class folders of .*/val contradict .*truth.txt; unpack the official archive again$"
     ):
         open_listed("ilsvrc2012", official.root, "val").samples("val")
 
@@ -372,7 +374,7 @@ def test_class_folders_that_contradict_the_truth_are_refused(tmp_path: Path, wri
         ("loose", "holds images in 1 folders or tars that are none of its classes, such as 'train'"),
     ],
 )
-def test_classes_that_are_not_those_of_the_devkit_are_refused(
+def test_classes_other_than_those_of_the_devkit_are_refused(
     change: str, message: str, tmp_path: Path, write_official: Any, open_listed: Any, tar: Any, picture: Any
 ) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
@@ -380,7 +382,7 @@ def test_classes_that_are_not_those_of_the_devkit_are_refused(
     files = [(f"{wnid}.tar", tar([(f"{wnid}_1.JPEG", picture(1))])) for wnid in wnids]
     files += [("train/loose.JPEG", picture(2))] if change == "loose" else []
     archive(official.root, "ilsvrc2012", "train").write_bytes(tar(files))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         open_listed("ilsvrc2012", official.root).samples("train")
 
 
@@ -390,7 +392,7 @@ def identities(dataset: Dataset) -> list[dict[str, Any]]:
 
 def test_a_changed_archive_truth_or_devkit_is_another_input(tmp_path: Path, write_official: Any, meta: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
-    source = Source(kind="ilsvrc2012", path=official.root)
+    source = IlsvrcSource(kind="ilsvrc2012", path=official.root)
     before = identities(source.open(tmp_path))
     assert identities(source.open(tmp_path)) == before
     truth(official.root, b"1\n" * 10)
@@ -401,17 +403,15 @@ def test_a_changed_archive_truth_or_devkit_is_another_input(tmp_path: Path, writ
     assert [a == b for a, b in zip(after, identities(source.open(tmp_path)), strict=True)] == [True, True, False]
 
 
-def test_archives_that_were_moved_are_the_same_input(tmp_path: Path, write_official: Any) -> None:
+def test_moved_archives_are_the_same_input(tmp_path: Path, write_official: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2010")
-    before = identities(Source(kind="ilsvrc2010", path=official.root).open(tmp_path))
+    before = identities(IlsvrcSource(kind="ilsvrc2010", path=official.root).open(tmp_path))
     moved = official.root.rename(tmp_path / "moved")
-    assert identities(Source(kind="ilsvrc2010", path=moved).open(tmp_path)) == before
+    assert identities(IlsvrcSource(kind="ilsvrc2010", path=moved).open(tmp_path)) == before
 
 
 @pytest.mark.parametrize("name", ["ILSVRC2012_img_test.md5", "ILSVRC2012_devkit_t12.txt", "ILSVRC2012_img_train.tar.part"])
-def test_files_beside_the_archives_are_not_taken_for_them(
-    name: str, tmp_path: Path, write_official: Any, open_listed: Any
-) -> None:
+def test_other_files_beside_the_archives_are_ignored(name: str, tmp_path: Path, write_official: Any, open_listed: Any) -> None:
     official = write_official(tmp_path / "archives", "ilsvrc2012")
     (official.root / name).write_text("no archive")
     archive(official.root, "ilsvrc2012", "test").unlink()

@@ -1,4 +1,4 @@
-"""The drawn data set: the same images from the same seed, and no image in two places."""
+"""The drawn dataset: the same images from the same seed, and no image twice."""
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor
@@ -8,6 +8,7 @@ from multiprocessing import get_context
 import pytest
 import simplejpeg
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Sample, Split, as_rows
 from data_shards.datasets.synthetic import CLASSES, HUES, PATTERNS, SHAPES, Synthetic
 
@@ -16,7 +17,7 @@ SUPERSET = Synthetic(train_per_class=2, val_per_class=1, num_classes=40)
 
 
 def drawn(dataset: Synthetic, samples: list[Sample]) -> dict[str, str]:
-    """Return each image's digest by its name."""
+    """Return the SHA-256 of each image by its name."""
     return {sample.name: sha256(dataset.read(sample)).hexdigest() for sample in samples}
 
 
@@ -25,7 +26,7 @@ def everything(dataset: Synthetic) -> list[str]:
     return [digest for split in splits for digest in drawn(dataset, as_rows(dataset.samples(split))).values()]
 
 
-def test_the_same_sample_is_drawn_the_same_twice() -> None:
+def test_the_same_sample_is_drawn_with_the_same_bytes() -> None:
     sample = as_rows(TARGET.samples("train"))[5]
     assert TARGET.read(sample) == TARGET.read(sample)
 
@@ -62,20 +63,20 @@ def test_another_seed_or_side_draws_other_images_and_is_another_input(other: Syn
     assert other.identity("val") != TARGET.identity("val")
 
 
-def test_more_images_a_class_leave_the_first_ones_as_they_were() -> None:
+def test_more_images_a_class_do_not_change_the_first_ones() -> None:
     more = Synthetic(train_per_class=3, val_per_class=1)
     fewer, all_of_them = (drawn(dataset, as_rows(dataset.samples("train"))) for dataset in (TARGET, more))
     assert fewer.items() <= all_of_them.items()
 
 
-def test_an_image_decodes_to_its_side() -> None:
+def test_an_image_has_the_requested_side() -> None:
     for side in (64, 128):
         dataset = Synthetic(train_per_class=1, val_per_class=1, side=side)
         image = simplejpeg.decode_jpeg(dataset.read(as_rows(dataset.samples("train"))[0]))
         assert image.shape == (side, side, 3)
 
 
-def test_every_word_of_the_table_can_be_drawn() -> None:
+def test_every_adjective_and_noun_can_be_drawn() -> None:
     adjectives = {adjective for row in CLASSES.values() for adjective in row}
     assert set(CLASSES) == set(SHAPES)
     assert adjectives == set(PATTERNS) | set(HUES)
@@ -102,23 +103,23 @@ def test_every_adjective_and_every_noun_is_shared_by_target_classes() -> None:
         assert all(words.count(word) > 1 for word in words)
 
 
-def test_samples_are_named_once_and_point_to_nothing_on_disk() -> None:
+def test_names_are_unique_and_are_not_paths() -> None:
     samples = [*as_rows(TARGET.samples("train")), *as_rows(TARGET.samples("val"))]
     assert samples[0] == Sample("n90000001", "n90000001_train_00000.JPEG", "n90000001_train_00000.JPEG")
     assert len({sample.name for sample in samples}) == len(samples) == 20 * (2 + 1)
 
 
-def test_target_and_superset_are_named_apart() -> None:
+def test_target_and_superset_have_different_names() -> None:
     assert (TARGET.name, SUPERSET.name) == ("synthetic", "synthetic-40")
 
 
-def test_the_identity_tells_splits_and_sets_apart() -> None:
+def test_splits_and_sets_have_different_identities() -> None:
     identities = [TARGET.identity("train"), TARGET.identity("val"), SUPERSET.identity("train"), SUPERSET.identity("val")]
     assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
 
 
 @pytest.mark.parametrize("ask", [TARGET.samples, TARGET.identity])
-def test_the_test_split_is_refused_with_a_way_out(ask: object) -> None:
+def test_the_test_split_is_refused_and_val_is_suggested(ask: object) -> None:
     assert callable(ask)
-    with pytest.raises(ValueError, match="found split 'test' .* only train and val are drawn, so score on val"):
+    with pytest.raises(InputError, match="found split 'test' .* only train and val are drawn, so score on val"):
         ask("test")

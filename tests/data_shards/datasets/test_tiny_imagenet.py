@@ -1,5 +1,6 @@
-"""Tiny ImageNet in miniature, in every shape it is passed around in; and the real one, where it is at hand."""
+"""Tiny ImageNet in miniature, in every form that people hold it; and the real one, if it is available."""
 
+import errno
 import gzip
 import io
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Split, as_rows
 from data_shards.datasets.tiny_imagenet import TinyImageNet
 
@@ -31,7 +33,7 @@ def picture(seed: int) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return the public layout with three classes, two images each to train on and one to validate; wnids.txt is unsorted."""
+    """Return a copy of three classes, each with two training images and one for validation; wnids.txt is not sorted."""
     root = tmp_path / "tiny-imagenet-200"
     files: dict[str, bytes] = {
         "wnids.txt": "\n".join(WNIDS[::-1]).encode() + b"\n",
@@ -51,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def packed(folder: Path, kind: str) -> Path:
-    """Return the folder as an archive of this kind, or as it is."""
+    """Return an archive of the folder, or the folder itself."""
     if kind == "folder":
         return folder
     return Path(shutil.make_archive(str(folder.with_name("packed")), kind, folder.parent, folder.name))
@@ -64,7 +66,7 @@ def read_all(dataset: TinyImageNet) -> list[tuple[str, str | None, str, bytes]]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar", "bztar", "xztar"])
-def test_every_shape_gives_the_same_samples_and_bytes(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_every_form_gives_the_same_samples_and_bytes(folder: Path, tmp_path: Path, kind: str) -> None:
     dataset = TinyImageNet(packed(folder, kind), tmp_path / "sources")
     found = read_all(dataset)
     assert [(split, wnid, name) for split, wnid, name, _ in found] == [
@@ -78,7 +80,7 @@ def test_every_shape_gives_the_same_samples_and_bytes(folder: Path, tmp_path: Pa
         ("n01641577", "n01641577"),
     ]
     assert dataset.name == "tiny-imagenet-3"
-    assert len(list(tmp_path.glob("sources/*"))) == (kind not in ("folder", "tar")), "only what must be is unpacked"
+    assert len(list(tmp_path.glob("sources/*"))) == (kind not in ("folder", "tar")), "only compressed archives are copied"
 
 
 def test_an_archive_without_the_outer_folder_is_the_same(folder: Path, tmp_path: Path) -> None:
@@ -96,18 +98,18 @@ def test_an_archive_is_unpacked_once(folder: Path, tmp_path: Path) -> None:
     assert (unpacked.stat().st_ino, unpacked.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_another_archive_of_the_same_name_is_unpacked_anew(folder: Path, tmp_path: Path) -> None:
+def test_another_archive_of_the_same_name_is_unpacked_again(folder: Path, tmp_path: Path) -> None:
     read_all(TinyImageNet(packed(folder, "gztar"), tmp_path / "sources"))
     image = folder / "train" / WNIDS[0] / "images" / f"{WNIDS[0]}_0.JPEG"
     image.write_bytes(picture(77))
     assert read_all(TinyImageNet(packed(folder, "gztar"), tmp_path / "sources"))[0][3] == picture(77)
 
 
-def test_what_a_killed_unpacking_left_is_not_read(folder: Path, tmp_path: Path) -> None:
+def test_the_partial_copy_of_a_killed_run_is_not_read(folder: Path, tmp_path: Path) -> None:
     archive = packed(folder, "gztar")
     expected = read_all(TinyImageNet(archive, tmp_path / "sources"))
     (unpacked,) = (tmp_path / "sources").iterdir()
-    partial = unpacked.rename(unpacked.with_suffix(".partial"))
+    partial = unpacked.rename(unpacked.with_name(f"{unpacked.name}.partial"))
     os.truncate(partial, 2000)
     assert read_all(TinyImageNet(archive, tmp_path / "sources")) == expected
     assert list((tmp_path / "sources").iterdir()) == [unpacked]
@@ -120,7 +122,7 @@ def test_a_pickled_copy_reads_the_same(folder: Path, tmp_path: Path, kind: str) 
     assert read_all(pickle.loads(pickle.dumps(dataset))) == expected
 
 
-def test_the_first_classes_are_used_where_fewer_are_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_the_first_classes_are_used_if_fewer_are_requested(folder: Path, tmp_path: Path) -> None:
     dataset = TinyImageNet(folder, tmp_path, num_classes=2)
     assert [wnid for wnid, _ in dataset.classes()] == WNIDS[:2]
     assert Counter(dataset.samples("train")["wnid"].to_pylist()) == {WNIDS[0]: 2, WNIDS[1]: 2}
@@ -129,32 +131,32 @@ def test_the_first_classes_are_used_where_fewer_are_asked_for(folder: Path, tmp_
     assert dataset.identity("val") != TinyImageNet(folder, tmp_path).identity("val")
 
 
-def test_classes_listed_without_images_are_not_there(folder: Path, tmp_path: Path) -> None:
+def test_listed_classes_without_images_are_ignored(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder / "train" / WNIDS[1])
     assert [wnid for wnid, _ in TinyImageNet(folder, tmp_path).classes()] == [WNIDS[0], WNIDS[2]]
 
 
-def forget_an_image(folder: Path) -> None:
+def remove_an_image(folder: Path) -> None:
     (folder / "val" / "images" / "val_1.JPEG").unlink()
 
 
-def forget_annotations(folder: Path) -> None:
+def remove_annotations(folder: Path) -> None:
     (folder / "val" / "val_annotations.txt").unlink()
 
 
-def forget_wnids(folder: Path) -> None:
+def remove_wnids(folder: Path) -> None:
     (folder / "wnids.txt").unlink()
 
 
-def forget_words(folder: Path) -> None:
+def remove_words(folder: Path) -> None:
     (folder / "words.txt").unlink()
 
 
-def forget_training_images(folder: Path) -> None:
+def remove_training_images(folder: Path) -> None:
     shutil.rmtree(folder / "train" / WNIDS[0] / "images")
 
 
-def forget_classes(folder: Path) -> None:
+def remove_classes(folder: Path) -> None:
     for wnid in WNIDS[1:]:
         shutil.rmtree(folder / "train" / wnid)
 
@@ -165,32 +167,31 @@ def annotate_fewer(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "gztar"])
 @pytest.mark.parametrize(
-    ("spoil", "error", "message"),
+    ("spoil", "message"),
     [
-        (forget_wnids, FileNotFoundError, "holds .* files but no wnids.txt; expected the dataset's public layout$"),
-        (forget_words, FileNotFoundError, "^words.txt is missing from .*; the copy is incomplete or another dataset$"),
-        (forget_annotations, FileNotFoundError, "^val/val_annotations.txt is missing from .*; the copy is incomplete"),
+        (remove_wnids, "holds .* files but no wnids.txt; expected the dataset's public layout$"),
+        (remove_words, "^words.txt is missing from .*; the copy is incomplete or another dataset$"),
+        (remove_annotations, "^val/val_annotations.txt is missing from .*; the copy is incomplete"),
         (
-            forget_an_image,
-            ValueError,
+            remove_an_image,
             "lists val/images/val_1.JPEG but does not hold it; the copy is incomplete, fetch it again$",
         ),
-        (forget_training_images, ValueError, f"has no train image of the class {WNIDS[0]}, which its wnids.txt lists$"),
-        (forget_classes, ValueError, "has training images of 1 classes; expected at least 2$"),
-        (annotate_fewer, ValueError, f"has no val image of the class {WNIDS[1]}, which its wnids.txt lists$"),
+        (remove_training_images, f"has no train image of the class {WNIDS[0]}, which its wnids.txt lists$"),
+        (remove_classes, "has training images of 1 classes; expected at least 2$"),
+        (annotate_fewer, f"has no val image of the class {WNIDS[1]}, which its wnids.txt lists$"),
     ],
 )
 def test_an_incomplete_copy_is_refused(
-    folder: Path, tmp_path: Path, kind: str, spoil: Callable[[Path], None], error: type[Exception], message: str
+    folder: Path, tmp_path: Path, kind: str, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(folder)
     dataset = TinyImageNet(packed(folder, kind), tmp_path / "sources")
-    with pytest.raises(error, match=message):
+    with pytest.raises(InputError, match=message):
         [dataset.classes(), dataset.samples("train"), dataset.samples("val")]
 
 
-def test_more_classes_than_there_are_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has training images of 3 classes; expected at least 20$"):
+def test_more_classes_than_there_are_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has training images of 3 classes; expected at least 20$"):
         TinyImageNet(folder, tmp_path, num_classes=20).classes()
 
 
@@ -201,21 +202,39 @@ def test_more_classes_than_there_are_is_refused(folder: Path, tmp_path: Path) ->
         ("val_0.JPEG\tn01443537\t0\t0\t62\t62\n", "val_annotations.txt lists val_0.JPEG twice"),
     ],
 )
-def test_an_annotation_that_cannot_be_is_refused(folder: Path, tmp_path: Path, line: str, message: str) -> None:
+def test_an_impossible_annotation_is_refused(folder: Path, tmp_path: Path, line: str, message: str) -> None:
     with open(folder / "val" / "val_annotations.txt", "a") as file:
         file.write(line)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         TinyImageNet(folder, tmp_path).samples("val")
 
 
-def test_an_empty_line_at_the_end_is_no_annotation(folder: Path, tmp_path: Path) -> None:
+def test_an_empty_line_at_the_end_is_ignored(folder: Path, tmp_path: Path) -> None:
     with open(folder / "val" / "val_annotations.txt", "a") as file:
         file.write("\n")
     assert len(TinyImageNet(folder, tmp_path).samples("val")) == 3
 
 
+def test_words_in_another_encoding_are_read_as_far_as_possible(folder: Path, tmp_path: Path) -> None:
+    (folder / "words.txt").write_bytes(f"{WNIDS[0]}\tcaf\xe9\n".encode("latin-1"))
+    assert TinyImageNet(folder, tmp_path).classes()[0].words == "caf\ufffd"
+
+
+def test_a_full_disk_while_unpacking_is_not_blamed_on_the_archive(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    archive = packed(folder, "gztar")
+    monkeypatch.setattr("tarfile.copyfileobj", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        TinyImageNet(archive, tmp_path / "sources").classes()
+    assert not list((tmp_path / "sources").iterdir())
+
+
 def test_the_unlabelled_test_images_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="^Tiny ImageNet's test images have no public labels; use the split val$"):
+    with pytest.raises(InputError, match="^Tiny ImageNet's test images have no public labels; use the split val$"):
         TinyImageNet(folder, tmp_path).samples("test")
 
 
@@ -247,11 +266,30 @@ def flipped_zip(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [text_file, empty_file, gzipped_text, flipped_zip])
-def test_a_file_that_is_no_whole_archive_is_refused(folder: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def encrypted_zip(folder: Path) -> Path:
+    """Return a zip whose headers say that its files are encrypted."""
+    path = packed(folder, "zip")
+    data = path.read_bytes()
+    for header, flags in ((b"PK\x03\x04", 2), (b"PK\x01\x02", 4)):
+        first, *parts = data.split(header)
+        data = header.join([first, *(part[:flags] + bytes([part[flags] | 1]) + part[flags + 1 :] for part in parts)])
+    path.write_bytes(data)
+    return path
+
+
+def flipped_bz2(folder: Path) -> Path:
+    path = packed(folder, "bztar")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("make", [text_file, empty_file, gzipped_text, flipped_zip, encrypted_zip, flipped_bz2])
+def test_a_file_that_is_not_a_whole_archive_is_refused(folder: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(folder)
     with pytest.raises(
-        ValueError, match=rf"^{path} is neither a folder nor a whole tar, tar.gz or zip \(.+\); fetch it again$"
+        InputError, match=rf"^{path} is neither a folder nor a whole tar, tar.gz or zip \(.+\); fetch it again$"
     ):
         TinyImageNet(path, tmp_path / "sources").classes()
     assert not list(tmp_path.glob("sources/*.tar"))
@@ -265,26 +303,26 @@ def cut(archive: Path, keep: int) -> Path:
 
 
 def reads(archive: Path, unpack_dir: Path) -> bool:
-    """Whether the archive is taken for a whole one; its refusal has to be one that a user gets to read."""
+    """Return whether the archive is accepted; a refusal must be an error for the user."""
     try:
         read_all(TinyImageNet(archive, unpack_dir))
-    except (ValueError, FileNotFoundError):
+    except InputError:
         return False
     return True
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
-def test_no_cut_of_an_archive_passes_for_the_whole(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_every_cut_of_an_archive_is_noticed(folder: Path, tmp_path: Path, kind: str) -> None:
     whole = packed(folder, kind)
     size = whole.stat().st_size
-    end = size - (tarfile.RECORDSIZE if kind == "tar" else 64)  # what follows says only that it ends
+    end = size - (tarfile.RECORDSIZE if kind == "tar" else 64)  # the rest only marks the end
     cuts = range(0, end, size // 40)
     assert [keep for keep in cuts if reads(cut(whole, keep), tmp_path / "sources")] == []
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_cut_that_tarfile_does_not_see_is_seen(folder: Path, tmp_path: Path, mode: str) -> None:
-    """Where training images come last, nothing but the end of the archive tells that some are gone."""
+def test_a_cut_that_tarfile_does_not_notice_is_noticed(folder: Path, tmp_path: Path, mode: str) -> None:
+    """If training images come last, only the end of the archive shows that some are missing."""
     whole = tmp_path / ("packed.tar.gz" if mode == "w:gz" else "packed.tar")
     with tarfile.open(whole, mode) as tar:  # type: ignore[call-overload]  # modes are literals
         for name in ("wnids.txt", "words.txt", "val", "train"):
@@ -295,8 +333,8 @@ def test_a_cut_that_tarfile_does_not_see_is_seen(folder: Path, tmp_path: Path, m
     assert [keep for keep in cuts if reads(cut(whole, keep), tmp_path / "sources")] == []
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not passed on")
-def test_forty_real_classes_hold_twenty_thousand_images_to_train_on(tmp_path: Path) -> None:
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not distributed")
+def test_forty_real_classes_have_twenty_thousand_training_images(tmp_path: Path) -> None:
     dataset = TinyImageNet(REAL, tmp_path)
     train, val = as_rows(dataset.samples("train")), as_rows(dataset.samples("val"))
     assert len(dataset.classes()) == 40

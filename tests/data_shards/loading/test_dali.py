@@ -1,4 +1,4 @@
-"""DALI's batches, pixel by pixel: every image once, cropped and mirrored where it was drawn, and the ten fixed views."""
+"""DALI's batches, pixel by pixel: every image once, cropped and mirrored as drawn, and the ten fixed views."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_rows, as_table
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.loading.dali import Loader
 from data_shards.loading.order import draw_crops
 from data_shards.planning import ShardConfig
@@ -42,7 +43,7 @@ def loader(shards: ShardSet, batch_size: int = 20, crop: int = CROP, num_threads
 def epoch_of(shards: ShardSet, seed: int = 0, epoch: int = 0, **options: int) -> tuple[Tensor, Tensor]:
     """Return a whole epoch as one batch."""
     batches = list(loader(shards, **options).training_epoch(seed, epoch))
-    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
+    return torch.cat([images for images, _, _ in batches]), torch.cat([labels for _, labels, _ in batches])
 
 
 def pieces_of(image: Stored, index: int) -> dict[bytes, Found]:
@@ -86,19 +87,20 @@ def test_a_training_epoch_gives_every_image_once_as_a_crop_of_itself(
 ) -> None:
     batches = list(loader(shards, batch_size).training_epoch(0, 0))
     full, rest = divmod(60, batch_size)
-    assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * (rest > 0)
-    places = [place for images, _ in batches for place in located(images, known, stored)]
+    assert [len(images) for images, _, _ in batches] == [batch_size] * full + [rest] * (rest > 0)
+    places = [place for images, _, _ in batches for place in located(images, known, stored)]
     assert Counter(place.image for place in places) == Counter(range(60))
-    labels = torch.cat([labels for _, labels in batches])
+    labels = torch.cat([labels for _, labels, _ in batches])
     assert labels.tolist() == shards.class_indices[[place.image for place in places]].tolist()
 
 
 @pytest.mark.parametrize(("start", "batch_size"), [(1, 20), (20, 20), (41, 7), (59, 20), (60, 20)])
-def test_an_epoch_taken_up_anywhere_goes_on_as_it_would_have(shards: ShardSet, start: int, batch_size: int) -> None:
+def test_an_epoch_resumed_at_any_position_yields_the_rest(shards: ShardSet, start: int, batch_size: int) -> None:
     images, labels = epoch_of(shards, 1, 2)
     batches = list(loader(shards, batch_size).training_epoch(1, 2, start))
-    assert torch.equal(torch.cat([images[:0], *(images for images, _ in batches)]), images[start:])
-    assert torch.equal(torch.cat([labels[:0], *(labels for _, labels in batches)]), labels[start:])
+    assert torch.equal(torch.cat([images[:0], *(images for images, _, _ in batches)]), images[start:])
+    assert torch.equal(torch.cat([labels[:0], *(labels for _, labels, _ in batches)]), labels[start:])
+    assert [place for _, _, places in batches for place in places.tolist()] == list(range(start, 60))
 
 
 @pytest.mark.parametrize(("num_ranks", "batch_size", "start"), [(2, 20, 4), (2, 7, 4), (3, 29, 4), (4, 59, 4), (5, 8, 5)])
@@ -107,44 +109,57 @@ def test_replicas_share_each_batch_and_together_see_what_one_does(
 ) -> None:
     whole, labels = epoch_of(shards, 1, 2)
     loaders = [Loader(shards, CROP, batch_size, torch.device("cpu"), 1, 1, rank, num_ranks) for rank in range(num_ranks)]
-    for one in loaders:
-        for span, (images, own) in zip(one.spans(start), one.training_epoch(1, 2, start), strict=True):
-            assert torch.equal(images, whole[span.start : span.stop])
-            assert torch.equal(own, labels[span.start : span.stop])
-    views = [[images for images, _ in one.views(1)] for one in loaders]
-    assert torch.equal(
-        torch.cat([images for part in views for images in part]), torch.cat([v for v, _ in loader(shards).views(1)])
-    )
+    seen: list[list[int]] = []
+    for batch in zip(*(one.training_epoch(1, 2, start) for one in loaders), strict=True):
+        for images, own, places in batch:
+            assert torch.equal(images, whole[places])
+            assert torch.equal(own, labels[places])
+        seen.append([place for _, _, places in batch for place in places.tolist()])
+    assert seen == [list(range(first, min(first + batch_size, 60))) for first in range(start, 60, batch_size)]
+    views = [batch for one in loaders for batch in one.views(1)]
+    assert torch.equal(torch.cat([images for images, _, _ in views]), torch.cat([v for v, _, _ in loader(shards).views(1)]))
+    assert torch.cat([places for _, _, places in views]).tolist() == list(range(60))
+
+
+def test_a_replica_without_a_part_of_the_last_batch_yields_an_empty_one(shards: ShardSet) -> None:
+    *_, last = Loader(shards, CROP, 59, torch.device("cpu"), 1, rank=1, num_ranks=2).training_epoch(0, 0)
+    assert [(part.dtype, tuple(part.shape)) for part in last] == [
+        (torch.uint8, (0, CROP, CROP, 3)),
+        (torch.int64, (0,)),
+        (torch.int64, (0,)),
+    ]
 
 
 def test_a_batch_smaller_than_the_replicas_is_refused(shards: ShardSet) -> None:
-    with pytest.raises(ValueError, match="a batch of 3 cannot be shared by 4 replicas; enlarge the batch"):
+    with pytest.raises(InputError, match="^a batch of 3 cannot be shared by 4 replicas; use larger batches$"):
         Loader(shards, CROP, 3, torch.device("cpu"), 1, rank=0, num_ranks=4)
 
 
-def test_neighbours_share_a_crop_where_they_are_told_to(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
-    ((images, _),) = Loader(shards, CROP, 60, torch.device("cpu"), 1, images_per_draw=32).training_epoch(0, 0)
+def test_neighbours_share_a_crop_if_asked_to(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
+    ((images, _, _),) = Loader(shards, CROP, 60, torch.device("cpu"), 1, images_per_draw=32).training_epoch(0, 0)
     places = [(place.x, place.y, place.mirrored) for place in located(images, known, stored)]
     assert [len(set(places[:32])), len(set(places[32:])), len(set(places))] == [1, 1, 2]
 
 
-def test_an_image_that_was_overwritten_is_told_in_one_sentence(write_set: Any, tmp_path: Path) -> None:
+def test_an_overwritten_image_is_reported_in_one_sentence(write_set: Any, tmp_path: Path) -> None:
     shards = ShardSet.open(write_set(tmp_path / "set"))
     row = shards.samples.iloc[20]
     with open(tmp_path / "set" / row["shard"], "r+b") as tar:
         tar.seek(row["offset"])
         tar.write(bytes(row["size"]))
     message = (
-        r"^cannot read the images of .*/set \(nvImageCodec failure.*\); if python -m flows.verify .* delete it to shard again$"
+        r"^cannot read the images of .*/set \(nvImageCodec failure.*\); check it with python -m flows.verify, "
+        r"and delete it to shard again if it has changed$"
     )
-    with pytest.raises(OSError, match=message):
+    with pytest.raises(InputError, match=message):
         list(loader(shards).training_epoch(0, 0))
 
 
-def test_a_batch_is_bytes_of_colour_and_whole_labels(shards: ShardSet) -> None:
-    images, labels = next(loader(shards).training_epoch(0, 0))
+def test_a_batch_is_bytes_of_colour_whole_labels_and_whole_places(shards: ShardSet) -> None:
+    images, labels, places = next(loader(shards).training_epoch(0, 0))
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (20, CROP, CROP, 3))
     assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (20,))
+    assert (places.dtype, tuple(places.shape)) == (torch.int64, (20,))
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 7}, {"batch_size": 60}, {"batch_size": 200}, {"num_threads": 3}])
@@ -182,32 +197,32 @@ def test_the_draws_are_those_that_were_drawn_for_the_epoch(shards: ShardSet, sto
 def test_ten_views_are_the_corners_the_centre_and_their_reflections(shards: ShardSet, stored: Stored, batch_size: int) -> None:
     """Exactly: what is stored is 4:2:0, and both decoders are libjpeg-turbo."""
     batches = list(loader(shards, batch_size).views(10))
-    views = torch.cat([images for images, _ in batches]).numpy()
+    views = torch.cat([images for images, _, _ in batches]).numpy()
     low, middle, high = slice(0, CROP), slice(PLAY // 2, PLAY // 2 + CROP), slice(PLAY, 72)
     upright = [stored[:, y, x] for y, x in ((low, low), (low, high), (high, low), (high, high), (middle, middle))]
     assert views.shape == (60, 10, CROP, CROP, 3)
     for number, expected in enumerate(upright + [view[:, :, ::-1] for view in upright]):
         assert np.array_equal(views[:, number], expected), f"view {number} is not what it should be"
-    assert torch.cat([labels for _, labels in batches]).tolist() == shards.class_indices.tolist()
+    assert torch.cat([labels for _, labels, _ in batches]).tolist() == shards.class_indices.tolist()
 
 
 def test_one_view_is_the_centre(shards: ShardSet, stored: Stored) -> None:
     batches = list(loader(shards, 7).views(1))
-    views = torch.cat([images for images, _ in batches]).numpy()
+    views = torch.cat([images for images, _, _ in batches]).numpy()
     half = PLAY // 2
     assert np.array_equal(views, stored[:, None, half : half + CROP, half : half + CROP])
-    assert torch.cat([labels for _, labels in batches]).tolist() == shards.class_indices.tolist()
+    assert torch.cat([labels for _, labels, _ in batches]).tolist() == shards.class_indices.tolist()
 
 
 def test_a_crop_of_the_whole_square_is_the_square(shards: ShardSet, stored: Stored) -> None:
-    (images, labels), *_ = loader(shards, 60, crop=72).training_epoch(0, 0)
+    (images, labels, _), *_ = loader(shards, 60, crop=72).training_epoch(0, 0)
     for image, label in zip(images.numpy(), labels.tolist(), strict=True):
         twins = [index for index, whole in enumerate(stored) if any(np.array_equal(image, w) for w in (whole, whole[:, ::-1]))]
         assert [shards.class_indices[index] for index in twins] == [label]
 
 
 def test_crops_that_do_not_fit_are_refused(shards: ShardSet) -> None:
-    with pytest.raises(ValueError, match="^crops of 73 px do not fit the images of 72 px in .*train$"):
+    with pytest.raises(InputError, match="^crops of 73 px do not fit the images of 72 px in .*train; use smaller crops"):
         next(loader(shards, crop=73).training_epoch(0, 0))
 
 
@@ -219,7 +234,7 @@ def test_no_index_files_are_left_once_dali_has_read_them(
     next(batches)
     next(views)
     assert not list(tmp_path.iterdir())
-    assert sum(len(images) for images, _ in batches) == sum(len(images) for images, _ in views) == 60 - 7
+    assert sum(len(images) for images, _, _ in batches) == sum(len(images) for images, _, _ in views) == 60 - 7
 
 
 def test_epochs_in_a_row_are_those_that_one_at_a_time_gives(shards: ShardSet, tmp_path: Path) -> None:
@@ -230,8 +245,8 @@ def test_epochs_in_a_row_are_those_that_one_at_a_time_gives(shards: ShardSet, tm
     for epoch, start in ((2, 20), (3, 0), (4, 0)):
         images, labels = epoch_of(shards, 1, epoch)
         batches = list(next(epochs))
-        assert torch.equal(torch.cat([images for images, _ in batches]), images[start:])
-        assert torch.equal(torch.cat([labels for _, labels in batches]), labels[start:])
+        assert torch.equal(torch.cat([images for images, _, _ in batches]), images[start:])
+        assert torch.equal(torch.cat([labels for _, labels, _ in batches]), labels[start:])
     epochs.close()
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +261,7 @@ def test_while_an_epoch_is_read_the_next_one_is_prepared(shards: ShardSet, tmp_p
     assert monotonic() < deadline
 
 
-def test_an_order_that_cannot_be_written_is_told(shards: ShardSet, tmp_path: Path) -> None:
+def test_an_order_that_cannot_be_written_is_an_error(shards: ShardSet, tmp_path: Path) -> None:
     (tmp_path / "no_folder").write_text("")
     with pytest.raises(OSError, match="no_folder"):
         next(loader(shards, 7).training_epochs(0, tmp_path / "no_folder" / "orders"))
@@ -274,12 +289,12 @@ class Labels(Dataset):
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_labels_of_one_digit_to_four_come_out_as_they_went_in(write_set: Any, tmp_path: Path, batch_size: int) -> None:
     shards = ShardSet.open(write_set(tmp_path / "set", Labels(), config=ShardConfig(storage="square64", samples_per_shard=4)))
-    labels = torch.cat([labels for _, labels in loader(shards, batch_size).views(1)])
+    labels = torch.cat([labels for _, labels, _ in loader(shards, batch_size).views(1)])
     assert labels.tolist() == list(shards.samples["class_index"])
     assert sorted(labels.tolist()) == [0, 1, 9, 10, 42, 99, 100, 101, 999, 1000]
 
 
-def test_an_index_that_lost_a_sample_is_noticed(write_set: Any, tmp_path: Path) -> None:
+def test_an_index_that_lost_a_sample_is_an_error(write_set: Any, tmp_path: Path) -> None:
     directory = write_set(tmp_path / "set")
     index = directory / "train-00001.idx"
     lines = index.read_text().splitlines()

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from base.errors import InputError
 from data_shards.loading.order import (
     MAX_PIECES,
-    Draws,
     Lines,
     Piece,
-    batch_spans,
+    batch_places,
     draw_crops,
     epoch_order,
     stored_order,
@@ -120,9 +120,9 @@ def test_crops_follow_from_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 5, 17, 59, 60])
-def test_an_epoch_can_be_taken_up_at_any_sample(shards: ShardSet, start: int) -> None:
+def test_an_epoch_can_be_resumed_at_any_sample(shards: ShardSet, start: int) -> None:
     whole = epoch_order(shards, 2, 3)
-    assert lines_of(take(whole, [range(start, 60)])) == lines_of(whole)[start:]
+    assert lines_of(take(whole, np.arange(start, 60))) == lines_of(whole)[start:]
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 7])
@@ -131,13 +131,14 @@ def test_replicas_share_every_batch_and_together_have_the_order_of_one(
     shards: ShardSet, num_ranks: int, batch_size: int, start: int
 ) -> None:
     whole = epoch_order(shards, 2, 3)
-    spans = [batch_spans(60, batch_size, start, rank, num_ranks) for rank in range(num_ranks)]
-    parts = [iter(lines_of(take(whole, of_rank))) for of_rank in spans]
-    together = [next(parts[rank]) for batch in zip(*spans, strict=True) for rank, span in enumerate(batch) for _ in span]
+    shares = [batch_places(60, batch_size, start, rank, num_ranks) for rank in range(num_ranks)]
+    parts = [iter(lines_of(take(whole, np.concatenate(of_rank)))) for of_rank in shares]
+    together = [next(parts[rank]) for batch in zip(*shares, strict=True) for rank, share in enumerate(batch) for _ in share]
     assert together == lines_of(whole)[start:]
+    assert [place for batch in zip(*shares, strict=True) for share in batch for place in share] == list(range(start, 60))
     assert all(next(part, None) is None for part in parts)
-    for batch in zip(*spans, strict=True):
-        sizes = [len(span) for span in batch]
+    for batch in zip(*shares, strict=True):
+        sizes = [len(share) for share in batch]
         assert sum(sizes) <= batch_size
         assert max(sizes) - min(sizes) <= 1
 
@@ -147,26 +148,29 @@ def test_no_replica_has_more_of_the_last_batch_than_of_a_full_one(num_ranks: int
     for batch_size in range(num_ranks, 40):
         for rest in range(1, batch_size):
             for rank in range(num_ranks):
-                full, last = batch_spans(batch_size + rest, batch_size, 0, rank, num_ranks)
+                full, last = batch_places(batch_size + rest, batch_size, 0, rank, num_ranks)
                 assert len(last) <= len(full)
 
 
 def test_samples_of_one_tar_that_follow_each_other_stay_one_piece(shards: ShardSet) -> None:
     whole = epoch_order(shards, 0, 0)
-    assert take(whole, batch_spans(60, 7)) == whole
+    assert take(whole, np.concatenate(batch_places(60, 7))) == whole
+
+
+def test_no_places_take_nothing(shards: ShardSet) -> None:
+    assert take(epoch_order(shards, 0, 0), np.arange(0)) == []
+    assert batch_places(60, 7, start=60) == []
 
 
 def test_more_pieces_than_can_be_mapped_are_refused(tmp_path: Path) -> None:
     pieces = [Lines(tmp_path / "a.tar", ["line"])] * 60_001
-    with pytest.raises(
-        ValueError, match="60,001 pieces to read in an epoch, at most 60,000 can be mapped; take larger batches"
-    ):
+    with pytest.raises(InputError, match="^an epoch has 60,001 pieces, but at most 60,000 can be mapped; use larger batches$"):
         write_pieces(pieces, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("num_images", [31, 32, 100])
-def test_neighbours_share_their_draw_where_the_2012_code_had_them_do_so(num_images: int) -> None:
+def test_neighbours_share_their_draw_as_in_the_2012_code(num_images: int) -> None:
     single, shared = draw_crops(num_images, 32, 0, 0), draw_crops(num_images, 32, 0, 0, images_per_draw=32)
     rows = [(*corner, mirror) for corner, mirror in zip(shared.corner.tolist(), shared.mirror.tolist(), strict=True)]
     assert len(rows) == num_images
@@ -174,11 +178,3 @@ def test_neighbours_share_their_draw_where_the_2012_code_had_them_do_so(num_imag
     assert all(len(set(group)) == 1 for group in groups)
     assert len({group[0] for group in groups}) == len(groups)
     assert len({tuple(corner) for corner in single.corner.tolist()}) > 25
-
-
-def test_draws_follow_the_places_of_the_epoch() -> None:
-    draws = draw_crops(60, 32, 0, 0)
-    part = draws.at([range(3, 5), range(40, 41)])
-    assert isinstance(part, Draws)
-    assert part.corner.tolist() == draws.corner[[3, 4, 40]].tolist()
-    assert part.mirror.tolist() == draws.mirror[[3, 4, 40]].tolist()

@@ -1,4 +1,4 @@
-"""Errors by class and what each class is taken for, counted by hand."""
+"""Errors per class and confused classes, counted by hand."""
 
 import numpy as np
 

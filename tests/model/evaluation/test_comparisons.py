@@ -1,4 +1,4 @@
-"""Pairs on the same images: counts by hand, exact p-values, and an interval that drawing images one by one gives too."""
+"""Pairs on the same images: counts by hand, exact p-values, and the interval of a bootstrap that draws image by image."""
 
 import math
 
@@ -39,5 +39,5 @@ def test_the_bootstrap_is_that_of_drawing_images_with_replacement():
     assert interval == bootstrap_interval(count_discordant(first, second))
 
 
-def test_networks_that_agree_differ_by_nothing():
+def test_networks_that_agree_have_no_difference():
     assert bootstrap_interval(Discordance(50, 0, 0)) == (0, 0)

@@ -1,10 +1,11 @@
-"""Averages of members: any order, any number of copies, any weights, and never of things that do not fit."""
+"""Averages of members in any order, in any number of copies, with any weights; members that do not fit are refused."""
 
 import numpy as np
 import pytest
 import torch
 
-from model.evaluation.ensembles import Mix, average, search_weights
+from base.errors import InputError
+from model.evaluation.ensembles import Mix, average, check_same, search_weights
 from model.evaluation.error_rates import true_ranks
 
 
@@ -58,7 +59,7 @@ def test_several_mixes_of_one_pass_are_those_of_one_each(write_file):
 
 
 def test_row_groups_of_other_sizes_do_not_matter(write_file, tmp_path):
-    """Files from elsewhere may be cut into other row groups."""
+    """Files of other programs may have other row groups."""
     import pyarrow.parquet as pq
 
     from model.evaluation.predictions import open_predictions
@@ -75,7 +76,7 @@ def test_without_labels_an_ensemble_still_answers(write_file):
 
 
 def noise_and_sense(write_file, num_images=400):
-    """A network that is mostly right and two that guess loudly."""
+    """Write a network that is mostly right and two that guess with high probabilities."""
     generator = torch.Generator().manual_seed(5)
     true = torch.arange(num_images) % 20
     sense = torch.rand(num_images, 20, generator=generator)
@@ -96,7 +97,7 @@ def test_searched_weights_are_better_on_the_images_they_were_searched_on(write_f
     assert all(weight >= 0 for weight in found.weights)
 
 
-def test_the_search_does_not_hang_on_the_order_of_the_members(write_file):
+def test_the_search_does_not_depend_on_the_order_of_the_members(write_file):
     members = noise_and_sense(write_file)
     forwards, backwards = search_weights(members), search_weights(members[::-1])
     assert backwards.weights[::-1] == pytest.approx(forwards.weights)
@@ -108,13 +109,16 @@ def test_equally_good_members_keep_equal_weights(write_file):
 
 
 def test_weights_cannot_be_searched_without_labels(write_file):
-    with pytest.raises(ValueError, match="has no labels; ensemble weights are searched on a labelled split such as val"):
+    with pytest.raises(InputError, match="has no labels; ensemble weights are searched on a labelled split such as val"):
         search_weights([write_file(true=None)])
 
 
-def test_no_members_are_refused(write_file):
-    with pytest.raises(ValueError, match="an ensemble of no members"):
+def test_an_ensemble_without_members_is_refused():
+    with pytest.raises(ValueError, match="an ensemble without members"):
         average_all([])
+    for function in (check_same, search_weights):
+        with pytest.raises(InputError, match="an ensemble without members; expected at least one predictions file"):
+            function([])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_no_members_are_refused(write_file):
     ],
 )
 def test_members_that_do_not_fit_are_refused(write_file, other, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         average_all([write_file(0), write_file(1, **other)])
 
 
@@ -144,6 +148,6 @@ def test_members_that_do_not_fit_are_refused(write_file, other, message):
         ((1.0, float("nan")), "expected none below zero and one above it"),
     ],
 )
-def test_weights_that_are_none_are_refused(write_file, weights, message):
+def test_weights_that_cannot_be_used_are_a_bug(write_file, weights, message):
     with pytest.raises(ValueError, match=message):
         average_all([write_file(0), write_file(1)], weights)

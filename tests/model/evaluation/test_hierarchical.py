@@ -22,7 +22,7 @@ def test_images_are_summed():
     assert costs([[0, 1], [3, 2], [1, 0]], [0, 2, 3]) == [0 + 2 + 3, 0 + 0 + 3]
 
 
-def test_no_guess_costs_the_most():
+def test_a_missing_guess_costs_the_maximum():
     assert costs([[4, 4], [1, 4]], [0, 0]) == [3 + 1, 3 + 1]
 
 

@@ -1,4 +1,4 @@
-"""Probabilities to disk and back, part by part, and scored again from the columns alone."""
+"""Probabilities are written and read back, part by part, and error rates recomputed from the columns alone."""
 
 import math
 
@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from base.errors import InputError
 from model.evaluation.error_rates import ErrorCounts, count_errors
 from model.evaluation.predictions import join_parts, open_predictions, write_part
 
@@ -22,13 +23,13 @@ def test_written_probabilities_are_read_back_bit_for_bit(write_file):
     assert np.array_equal(np.concatenate(blocks), probs.numpy())
 
 
-def test_a_file_says_what_made_it(write_file):
+def test_a_file_names_what_made_it(write_file):
     file = write_file(views=10, decoder="DALI")
     assert (file.about["views"], file.about["decoder"], len(file)) == (10, "DALI", 50)
     assert file.wnids == ABOUT["wnids"]
 
 
-def test_a_row_holds_what_the_probabilities_say(tmp_path):
+def test_a_row_follows_from_the_probabilities(tmp_path):
     write_part(tmp_path / "p.parquet", ["x"], np.array([1]), ROW, ABOUT)
     row = pq.read_table(tmp_path / "p.parquet").to_pylist()[0]
     assert (row["image_id"], row["wnid"], row["rank"]) == ("x", "n1", 2)
@@ -38,7 +39,7 @@ def test_a_row_holds_what_the_probabilities_say(tmp_path):
     assert row["probs"] == pytest.approx(ROW[0].tolist())
 
 
-def test_errors_can_be_made_again_from_the_columns_alone(write_file):
+def test_errors_can_be_recomputed_from_the_columns_alone(write_file):
     file = write_file()
     frame = pd.read_parquet(file.path)
     counts = file.answers().count_errors()
@@ -49,7 +50,7 @@ def test_errors_can_be_made_again_from_the_columns_alone(write_file):
 
 
 def test_ties_are_counted_alike_in_ranks_and_in_best_classes(write_file):
-    """All classes equal: the five first ones are the answer, and only they are right."""
+    """If all classes are equal, the first five are the answer, and only they are right."""
     file = write_file(probs=torch.full((7, 7), 1 / 7))
     answers = file.answers()
     assert answers.labels.ranks.tolist() == [1, 2, 3, 4, 5, 6, 7]
@@ -65,7 +66,7 @@ def test_a_probability_of_zero_has_a_finite_log(write_file):
     assert math.isfinite(write_file(probs=torch.tensor([[0.0, 1.0]]), true=[0]).answers().log_loss())
 
 
-def test_without_labels_what_hangs_on_them_is_null(write_file):
+def test_without_labels_what_depends_on_them_is_null(write_file):
     file = write_file(true=None)
     frame = pd.read_parquet(file.path)
     assert frame[["wnid", "rank", "log_prob"]].isna().all().all()
@@ -78,41 +79,41 @@ def test_above_two_thousand_classes_there_are_no_full_probabilities(write_file):
     file = write_file(num_images=3, num_classes=2001)
     assert "probs" not in pq.read_schema(file.path).names
     assert file.answers().count_errors().num_images == 3
-    with pytest.raises(ValueError, match="has 2,001 classes and keeps no full probabilities above 2,000"):
+    with pytest.raises(InputError, match="has 2,001 classes and keeps no full probabilities above 2,000"):
         next(file.probs())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_probabilities_that_are_no_numbers_are_refused(tmp_path, bad):
-    """NaN is not less than anything: such an image would be counted as right."""
+def test_probabilities_that_are_not_finite_are_refused(tmp_path, bad):
+    """No number is above NaN, so such an image would be counted as right."""
     probs = ROW.clone()
     probs[0, 1] = bad
-    with pytest.raises(ValueError, match="not finite numbers; the network's weights or its inputs are broken"):
+    with pytest.raises(InputError, match="not finite numbers; the weights of the network or its inputs are broken"):
         write_part(tmp_path / "p.parquet", ["x"], np.array([1]), probs, ABOUT)
 
 
-def test_a_dropped_last_batch_is_an_error(tmp_path):
+def test_a_dropped_last_batch_is_a_bug(tmp_path):
     with pytest.raises(ValueError, match="a dropped last batch or a repeated shard would do this"):
         write_part(tmp_path / "p.parquet", ["a", "b"], np.array([0, 1]), ROW, ABOUT)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"text", lambda data: b""])
-def test_a_predictions_file_that_is_not_whole_is_refused(write_file, damage):
+def test_a_predictions_file_that_is_cut_short_is_refused(write_file, damage):
     path = write_file().path
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="0.parquet is not a whole predictions file .*; predict again"):
+    with pytest.raises(InputError, match="0.parquet is not a whole predictions file .*; predict again"):
         open_predictions(path)
 
 
 def test_another_parquet_file_is_refused(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "p.parquet")
-    with pytest.raises(ValueError, match="is not a whole predictions file"):
+    with pytest.raises(InputError, match="is not a whole predictions file"):
         open_predictions(tmp_path / "p.parquet")
 
 
 def test_a_missing_predictions_file_says_how_to_make_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="make it with python -m flows.evaluate"):
+    with pytest.raises(InputError, match="make it with python -m flows.evaluate"):
         open_predictions(tmp_path / "none.parquet")
 
 
@@ -140,14 +141,14 @@ def test_parts_are_joined_in_the_order_given(tmp_path):
         ("ab", ["a1", "a2"], "hold 4 images, 4 of them different, but its shards hold 2, or others"),
     ],
 )
-def test_parts_that_are_not_every_image_once_are_refused(tmp_path, names, images, message):
+def test_parts_without_every_image_once_are_refused(tmp_path, names, images, message):
     found = parts(tmp_path, dict.fromkeys(names))
     chosen = [path for name in names for path in found if path.stem == name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         join_parts(chosen, images, tmp_path / "whole.parquet")
     assert not (tmp_path / "whole.parquet").exists()
 
 
 def test_a_missing_part_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="c.parquet"):
+    with pytest.raises(InputError, match="c.parquet"):
         join_parts([*parts(tmp_path), tmp_path / "c.parquet"], ["a1", "a2", "b1", "b2"], tmp_path / "whole.parquet")

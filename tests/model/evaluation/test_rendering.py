@@ -1,10 +1,11 @@
-"""The same rows as text, Markdown, LaTeX and cells; dashes for what is not known."""
+"""The same rows as text, Markdown, LaTeX and cells; an unknown value is a dash."""
 
+from model.evaluation.published import published_rows
 from model.evaluation.rendering import COLUMNS, as_cells, as_latex, as_markdown, as_text, gains_as_text
-from model.evaluation.tables import SCHEMA, published_rows
+from model.evaluation.schemas import ERROR_RATES
 
 UNKNOWN = next(row for row in published_rows() if row["model"] == "SIFT + FVs [7]")
-OURS = dict.fromkeys(SCHEMA.names) | {
+OURS = dict.fromkeys(ERROR_RATES.names) | {
     "model": "7 CNNs* | a_b & 5%",
     "dataset": "synthetic",
     "split": "val",
@@ -21,7 +22,7 @@ OURS = dict.fromkeys(SCHEMA.names) | {
 }
 
 
-def test_text_shows_counts_and_intervals_beside_rates():
+def test_text_shows_counts_and_intervals_next_to_rates():
     heading, unknown, ours = as_text([UNKNOWN, OURS]).splitlines()
     assert [heading.index(name) for name in COLUMNS] == sorted(heading.index(name) for name in COLUMNS)
     assert unknown.split("  ")[0] == "SIFT + FVs [7]"
@@ -29,14 +30,14 @@ def test_text_shows_counts_and_intervals_beside_rates():
     assert ours.split()[-9:] == ["val", "23.4", "20.9–26.1", "2.1", "1.4–3.2", "234", "21", "1,000", "measured"]
 
 
-def test_markdown_escapes_what_it_would_read():
+def test_markdown_escapes_its_own_characters():
     heading, rule, unknown, ours = as_markdown([UNKNOWN, OURS]).splitlines()
     assert ours.startswith("| 7 CNNs\\* \\| a_b & 5% | synthetic val")
     assert len({len(line) for line in (heading, rule, unknown, ours)}) == 1
     assert rule.count("-:") == 7
 
 
-def test_latex_has_the_rules_of_booktabs_and_escapes_what_it_would_read():
+def test_latex_has_the_rules_of_booktabs_and_escapes_its_own_characters():
     lines = as_latex([UNKNOWN, OURS]).splitlines()
     assert lines[0] == r"\begin{tabular}{llrrrrrrrl}"
     assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
@@ -61,6 +62,21 @@ def test_cells_are_named_by_their_columns():
     }
 
 
+def test_one_recipe_needs_no_column():
+    assert "recipe" not in as_cells([UNKNOWN, OURS | {"recipe": "paper"}, OURS | {"recipe": "paper"}])[0]
+
+
+def test_several_recipes_have_a_column():
+    rows = [UNKNOWN, OURS | {"recipe": "paper"}, OURS | {"recipe": "code2012"}, OURS]
+    assert [cells["recipe"] for cells in as_cells(rows)] == ["–", "paper", "code2012", "–"]
+    assert list(as_cells(rows)[0]) == ["model", "recipe", *COLUMNS[1:]]
+    heading, _, paper, code2012, _ = as_text(rows).splitlines()
+    assert heading.split()[:3] == ["model", "recipe", "split"]
+    assert paper.index("paper") == code2012.index("code2012") == heading.index("recipe")
+    assert as_markdown(rows).splitlines()[3].split(" | ")[1].strip() == "paper"
+    assert as_latex(rows).splitlines()[0] == r"\begin{tabular}{lllrrrrrrrl}"
+
+
 def compared(second, members, rank=1):
     return {
         "first": "1 CNN",
@@ -76,7 +92,7 @@ def compared(second, members, rank=1):
     }
 
 
-def test_an_ensembles_gain_is_a_line_with_its_interval():
+def test_the_gain_of_an_ensemble_is_a_line_with_its_interval():
     rows = [compared("CNN, seed 1", ["b"]), compared("5 CNNs", ["a", "b"]), compared("5 CNNs", ["a", "b"], rank=5)]
     assert gains_as_text(rows) == (
         "5 CNNs against 1 CNN, top-1: −3.0 points, 95 % −5.0 to 0.0, p = 0.012; alone wrong on 45 images against 1,075"

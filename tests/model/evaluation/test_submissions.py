@@ -1,8 +1,9 @@
-"""Submissions written, read as the devkit reads them, and scored by hand."""
+"""Submissions are written, read as the devkit reads them, and scored by hand."""
 
 import numpy as np
 import pytest
 
+from base.errors import InputError
 from model.evaluation.answers import Answers
 from model.evaluation.submissions import Score, parse_submission, score, write_lines
 
@@ -17,13 +18,13 @@ def answers(best):
     return Answers([f"key-{n}" for n in range(len(best))], ["n1", "n2", "n3"], np.array(best), None)
 
 
-def test_lines_are_in_the_order_of_the_file_names_and_hold_ilsvrc_ids():
+def test_lines_are_ilsvrc_ids_in_the_order_of_the_file_names():
     text = write_lines(answers([[0, 1, 2], [2, 1, 0]]), ["val_2.JPEG", "val_10.JPEG"], [30, 10, 20])
     assert text == "20 10 30\n30 10 20\n"
 
 
-def test_images_of_one_name_have_no_order():
-    with pytest.raises(ValueError, match="two images are called x.jpg; a submission lists images in the order of their names"):
+def test_images_with_the_same_name_have_no_order():
+    with pytest.raises(InputError, match="two images are called x.jpg; a submission lists images in the order of their names"):
         write_lines(answers([[0], [1], [2]]), ["x.jpg", "a.jpg", "x.jpg"], [1, 2, 3])
 
 
@@ -42,13 +43,13 @@ def test_what_the_devkit_reads_is_read(text):
     assert parse(text) == [[1, 2, 3], [4, 0, 0]]
 
 
-def test_guesses_beyond_the_fifth_are_passed_over_and_counted():
+def test_guesses_beyond_the_fifth_are_ignored_and_counted():
     submission = parse_submission("1 2 3 4 1 2\n1\n", 4, "s.txt")
     assert submission.guesses.tolist() == [[1, 2, 3, 4, 1], [1, 0, 0, 0, 0]]
     assert submission.num_long == 1
 
 
-def test_a_line_of_zeros_is_no_guess():
+def test_a_line_of_zeros_has_no_guess():
     assert parse("0\n1\n") == [[0, 0, 0], [1, 0, 0]]
 
 
@@ -67,8 +68,8 @@ def test_a_line_of_zeros_is_no_guess():
         ("1 0 2\n", "line 1: found 0 before another guess"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(text, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_line_that_is_not_a_guess_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
         parse(text)
 
 
@@ -91,5 +92,5 @@ def test_without_a_cost_matrix_there_is_no_hierarchical_error():
 
 
 def test_a_submission_for_other_images_is_refused():
-    with pytest.raises(ValueError, match="s.txt answers 2 images but the truth knows 3; expected a line for each image"):
+    with pytest.raises(InputError, match="s.txt answers 2 images but the truth has 3; expected a line for each image"):
         score(parse_submission("1\n2\n", 4, "s.txt"), [1, 2, 3], MATRIX, "s.txt")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from base.progress import parse
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.loading.reference import views
@@ -26,8 +27,9 @@ from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours, subtract_mean
 from model.network.weights import WeightsInfo, save_weights
-from tasks.artifacts import ROOT
-from tasks.workers.jobs import PredictJob, PredictTarget
+from tasks.code import ROOT
+from tasks.job import Artifact, Weights, to_job_file
+from tasks.jobs.predict import PredictJob
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
@@ -57,20 +59,22 @@ def save_network(path, wnids, seed=0, network=NETWORK):
     return path
 
 
-def job_file(folder, shards, weights, classifier=None, **changes):
-    targets = [
-        PredictTarget(weights=path, digest=path.stem, output=folder / path.stem, classifier=classifier) for path in weights
-    ]
-    for target in targets:
-        target.output.mkdir(parents=True, exist_ok=True)
-    values = {"targets": targets, "shards": shards, "about": {"dataset": "synthetic", "split": "val"}, **changes}
-    (folder / "job.json").write_text(PredictJob(**values).model_dump_json())
-    return folder / "job.json"
+def job_files(folder, shards, weights, classifier=None, **changes):
+    """Write a job for each weights file; return the paths."""
+    made = Artifact(path=shards, digest="shards", counts={"shards": 4})
+    about = {"dataset": "synthetic", "split": "val"}
+    paths = []
+    for path in weights:
+        values = {"weights": Weights(path=path, digest=path.stem), "shards": made, **about, "about": about, **changes}
+        paths.append(folder / path.stem / "job.json")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        paths[-1].write_bytes(to_job_file(PredictJob(**values, classifier=classifier)))
+    return paths
 
 
-def start(job):
+def start(jobs, worker="predict", share="0/1"):
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tasks.workers.predict", str(job)],
+        [sys.executable, "-W", "error", "-m", f"tasks.workers.{worker}", *map(str, jobs), share],
         cwd=ROOT,
         env=dict(os.environ, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
@@ -79,35 +83,45 @@ def start(job):
     )
 
 
-def finish(job):
-    process = start(job)
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, said
-    return said
+def finish(jobs, processes=1):
+    """Run all shares side by side, then join; return what was reported."""
+    said = ""
+    for worker, total in (("predict", processes), ("join", 1)):
+        for process in [start(jobs, worker, f"{n}/{total}") for n in range(total)]:
+            said += process.communicate(timeout=120)[0]
+            assert process.returncode == 0, said
+    return [parse(line) for line in said.splitlines()]
 
 
 MANY = """
 import json, sys
-from pathlib import Path
-from tasks.workers.predict import main
-for path in sys.argv[1:]:
+from base.errors import InputError
+from tasks.jobs.predict import PredictJob
+from tasks.workers import join, predict
+from tasks.workers.entry import _run
+for jobs in json.loads(sys.argv[1]):
     try:
-        main(Path(path))
+        for share in ("0/3", "1/3", "2/3"):
+            sys.argv[1:] = [*jobs, share]
+            _run(PredictJob, predict.main)
+        sys.argv[1:] = jobs
+        _run(PredictJob, join.main)
         said = None
-    except (ValueError, OSError) as error:
+    except InputError as error:
         said = str(error)
     print("ended:", json.dumps(said), flush=True)
 """
 
 
-def end_of_each(*jobs):
-    """Do several jobs in one process, which is soon done; return what each was refused for."""
-    command = [sys.executable, "-W", "error", "-c", MANY, *map(str, jobs)]
+def end_of_each(*all_jobs):
+    """Do several lists of jobs in one process, which is soon done; return why each was refused."""
+    arguments = json.dumps([[str(job) for job in jobs] for jobs in all_jobs])
+    command = [sys.executable, "-W", "error", "-c", MANY, arguments]
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
     )
     ends = [json.loads(line.removeprefix("ended: ")) for line in done.stdout.splitlines() if line.startswith("ended: ")]
-    assert len(ends) == len(jobs), done.stdout
+    assert len(ends) == len(all_jobs), done.stdout
     return ends
 
 
@@ -118,12 +132,13 @@ def files(folder):
 @pytest.fixture(scope="module")
 def plain(shards, weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    return folder, finish(job_file(folder, shards, weights))
+    return folder, finish(job_files(folder, shards, weights))
 
 
 def test_every_image_of_the_list_is_predicted_once(plain, shards, weights):
     folder, said = plain
-    assert said.splitlines()[-1].startswith("100%  80 of 80 images")
+    images = [message for message in said if message.unit == "images"]
+    assert (images[-1].done, images[-1].total) == (80, 80)
     for path in weights:
         file = open_predictions(folder / path.stem / "predictions.parquet")
         assert file.image_ids == list(ShardSet.open(shards).samples["key"])
@@ -132,7 +147,7 @@ def test_every_image_of_the_list_is_predicted_once(plain, shards, weights):
         assert counts == {"images": 80, "top1_wrong": int((pd.read_parquet(file.path)["rank"] > 1).sum())} | {
             "top5_wrong": int((pd.read_parquet(file.path)["rank"] > 5).sum())
         }
-    assert sorted(path.name for path in (folder / "0").iterdir()) == ["counts.json", "predictions.parquet"]
+    assert sorted(path.name for path in (folder / "0").iterdir()) == ["counts.json", "job.json", "predictions.parquet", "work"]
 
 
 def test_a_file_says_how_it_was_made(plain):
@@ -179,18 +194,16 @@ def without_labels(shards, directory):
 
 
 def finished(folder, shards, weights):
-    """Killed between the last file's name and the end of the folder of parts."""
-    job = job_file(folder, shards, weights)
+    """Killed after the counts were written."""
+    jobs = job_files(folder, shards, weights)
     for path in weights:
         (folder / path.stem / "predictions.parquet").write_bytes(b"as it was")
-        (folder / path.stem / "parts").mkdir()
-    return job
+        (folder / path.stem / "counts.json").write_text("{}")
+    return jobs
 
 
 def classified(folder, shards, weights):
     """One of our networks, and a classifier that reads smaller crops and has its classes in another order."""
-    job = PredictJob.model_validate_json(job_file(folder, shards, weights[:1]).read_bytes())
-    (folder / "c").mkdir()
     save_file(CLASSIFIER_TENSORS, folder / "c.safetensors")
     classifier = Classifier(
         factory="tests.tasks.workers.test_predict:mean_colours",
@@ -199,17 +212,15 @@ def classified(folder, shards, weights):
         scale=(2, 3, 4),
         wnids=ShardSet.open(shards).wnids[::-1],
     )
-    other = PredictTarget(weights=folder / "c.safetensors", digest="c", output=folder / "c", classifier=classifier)
-    (folder / "job.json").write_text(job.model_copy(update={"targets": [*job.targets, other]}).model_dump_json())
-    return folder / "job.json"
+    return job_files(folder, shards, weights[:1]) + job_files(folder, shards, [folder / "c.safetensors"], classifier)
 
 
 @pytest.fixture(scope="module")
 def ended(shards, weights, tmp_path_factory):
     """Return the folder in which jobs of many kinds have run, one after the other."""
     folder = tmp_path_factory.mktemp("ended")
-    jobs = [job_file(folder / str(n), shards, weights, **how) for n, how in enumerate(HOW)]
-    jobs.append(job_file(folder / "unlabelled", without_labels(shards, folder / "test"), weights))
+    jobs = [job_files(folder / str(n), shards, weights, **how) for n, how in enumerate(HOW)]
+    jobs.append(job_files(folder / "unlabelled", without_labels(shards, folder / "test"), weights))
     for make in (finished, classified):
         (folder / make.__name__).mkdir()
         jobs.append(make(folder / make.__name__, shards, weights))
@@ -224,7 +235,7 @@ def test_neither_batches_nor_threads_nor_processes_change_a_byte(plain, ended, n
 
 def test_what_is_finished_is_not_made_again(ended):
     assert files(ended / "finished") == {"0": b"as it was", "1": b"as it was"}
-    assert not list(ended.glob("finished/*/parts"))
+    assert not list(ended.glob("finished/*/work/parts"))
 
 
 def test_images_without_labels_are_predicted_all_the_same(plain, ended):
@@ -245,17 +256,18 @@ def test_a_classifier_is_scored_beside_a_network_of_ours(plain, ended, shards):
 
 
 def test_killed_and_begun_again_it_ends_with_the_same_bytes(plain, shards, weights, tmp_path):
-    job = job_file(tmp_path, shards, weights)
-    process = start(job)
-    while not list(tmp_path.glob("*/parts/val-00001.parquet")):
+    jobs = job_files(tmp_path, shards, weights)
+    process = start(jobs)
+    while not list(tmp_path.glob("*/work/parts/val-00001.parquet")):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert not files(tmp_path)
-    (tmp_path / "0" / "parts" / "val-00003.parquet.partial").write_bytes(b"half a part")
-    said = finish(job)
-    assert re.search(r"resumed: (23|46|69) of 80 images were predicted before", said)
+    (tmp_path / "0" / "work" / "parts" / "val-00003.parquet.partial").write_bytes(b"half a part")
+    said = finish(jobs, processes=2)
+    resumed = sum(next(message.done for message in said if message.total == share) for share in (46, 34))
+    assert resumed in (23, 46, 69)
     assert files(tmp_path) == files(plain[0])
 
 
@@ -312,7 +324,7 @@ def broken_weights(shards, weights, tmp_path):
 
 def cut_part(shards, weights, tmp_path):
     for number in range(4):
-        part = tmp_path / "0" / "parts" / f"val-0000{number}.parquet"
+        part = tmp_path / "0" / "work" / "parts" / f"val-0000{number}.parquet"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(b"PAR1 cut short")
     return {"shards": shards, "weights": weights[:1]}
@@ -320,11 +332,11 @@ def cut_part(shards, weights, tmp_path):
 
 REFUSED = {
     wrong_labels: "the labels in the tars of .*val differ from its samples.parquet; delete it to shard again$",
-    missing_shard: "val-00002.tar is missing from its shard set; restore it, or delete .* to shard again$",
-    other_classes: "w.safetensors knows 20 classes and .* has 20, or other ones; score it on the images of its own classes$",
-    other_order: "w.safetensors knows 20 classes and .* has 20, or other ones; score it on the images of its own classes$",
+    missing_shard: "val-00002.tar is missing; restore it, or delete .* to shard again$",
+    other_classes: "w.safetensors has 20 classes and .* has 20, or different ones; test it on the images of its own classes$",
+    other_order: "w.safetensors has 20 classes and .* has 20, or different ones; test it on the images of its own classes$",
     large_crop: "w.safetensors reads crops of 80 px; .* stores 72 px: shard with a larger side$",
-    broken_weights: "w.safetensors on val-0000.*tar: probabilities that are not finite numbers",
+    broken_weights: "w.safetensors on val-0000.*tar: found probabilities that are not finite numbers",
     cut_part: "val-00000.parquet is not a whole predictions file .*; predict again$",
 }
 
@@ -334,7 +346,8 @@ def test_what_does_not_fit_is_refused_in_one_sentence(shards, weights, tmp_path)
     for spoil in REFUSED:
         folder = tmp_path / spoil.__name__
         folder.mkdir()
-        jobs.append(job_file(folder, **spoil(shards, weights, folder), devices=("cpu", "cpu")))
+        jobs.append(job_files(folder, **spoil(shards, weights, folder), devices=("cpu", "cpu")))
     for job, end, message in zip(jobs, end_of_each(*jobs), REFUSED.values(), strict=True):
-        assert re.search(message, end or ""), f"{job.parent.name}: {end}"
-        assert not files(job.parent)
+        folder = job[0].parents[1]
+        assert re.search(message, end or ""), f"{folder.name}: {end}"
+        assert not files(folder)

@@ -1,7 +1,4 @@
-"""`metrics.parquet` of one run or of several, as a picture.
-
-Called by `tasks.workers.train` at the end of a run, and by `benchmarks.learning`.
-"""
+"""`metrics.parquet` of one or several runs as a picture. Called by `tasks.train` and `benchmarks.learning`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +12,7 @@ PANELS = ("loss", "top-1 error", "learning rate of the weights", "time spent wai
 
 
 def draw_curves(runs: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Write a PNG: loss, errors, learning rate and the share of waiting over the epochs, a colour a run."""
+    """Write a PNG: loss, errors, learning rate and the share of time spent waiting over the epochs, one colour per run."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = list(figure.subplots(2, 2).flat)
     for axes, title in zip(panels, PANELS, strict=True):
@@ -41,7 +38,7 @@ def draw_curves(runs: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 
 def _plot_errors(axes: Axes, metrics: pd.DataFrame, colour: str, name: str) -> None:
-    """Training errors of whole epochs, on crops and with dropout; validation errors on the centre view."""
+    """Plot the training errors of whole epochs, on crops and with dropout, and the validation errors on the centre view."""
     train = metrics.groupby("epoch")[["train_top1_wrong", "train_num_images"]].sum()
     axes.plot(
         train.index, train["train_top1_wrong"] / train["train_num_images"], colour, linestyle=":", label=f"{name}, training"
@@ -51,6 +48,6 @@ def _plot_errors(axes: Axes, metrics: pd.DataFrame, colour: str, name: str) -> N
 
 
 def _epochs(metrics: pd.DataFrame) -> "pd.Series[float]":
-    """How many epochs were over at the end of each record."""
+    """Return the number of epochs that were done at the end of each record."""
     seen = metrics["train_num_images"].cumsum()
     return seen / metrics[metrics["epoch"] == 1]["train_num_images"].sum()

@@ -1,0 +1,68 @@
+"""Finds official archives and folders by their names, and identifies them without reading their images.
+
+Called by the datasets that are read from official archives, by the scan of an archive, and by whoever needs an archive's
+identity for a cache key.
+"""
+
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from base.errors import InputError
+
+WNID = re.compile(r"n\d{8}")
+"""[devkit-1.0 readme] The name of a synset and, with a suffix, of its tar."""
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+def find(root: Path, patterns: tuple[str, ...]) -> Path | None:
+    """Return the first archive or folder below `root` that matches the first pattern with a match."""
+    paths = (path for pattern in patterns for path in sorted(root.glob(pattern)))
+    return next((path for path in paths if path.is_dir() or path.name.endswith(ARCHIVE_SUFFIXES)), None)
+
+
+def need(root: Path, patterns: tuple[str, ...]) -> Path:
+    """Return what `find` finds.
+
+    Raises:
+        InputError: nothing matches.
+    """
+    found = find(root, patterns)
+    if found is None:
+        raise InputError(f"no {patterns[0]} in {root}; expected {' or '.join(patterns)}")
+    return found
+
+
+def has_class_folders(root: Path) -> bool:
+    """Return whether `root` is a folder whose images are sorted by class."""
+    return root.is_dir() and any(WNID.fullmatch(path.name.removesuffix(".tar")) for path in root.iterdir())
+
+
+def identity(root: Path) -> dict[str, Any]:
+    """Return names, sizes and modification times, which tell an archive or a folder from another."""
+    if not root.is_dir():
+        stat = root.stat()
+        return {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    digest = sha256()
+    for entry in sorted_entries(root):
+        for file in sorted_entries(entry) if kind_of_entry(entry) == "folders" else [entry]:
+            stat = file.stat(follow_symlinks=kind_of_entry(file) != "links")
+            digest.update(f"{entry.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return {"source": root.name, "files": digest.hexdigest()}
+
+
+def sorted_entries(folder: "Path | os.DirEntry[str]") -> list["os.DirEntry[str]"]:
+    """Return a folder's entries by name."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def kind_of_entry(entry: "os.DirEntry[str]") -> str | None:
+    """Return None for a file, also one behind a link, since the user made the folder; else the kind of thing that it is."""
+    place = Path(entry) if entry.is_symlink() else entry  # an entry raises an error for a link to itself
+    if place.is_file():
+        return None
+    return "folders" if place.is_dir() else "links" if entry.is_symlink() else "devices"

@@ -1,0 +1,69 @@
+"""One network to be trained: `runs/<name>/<key>`, with weights, metrics and curves."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import computed_field
+
+from model.network.config import NetworkConfig
+from model.training.config import TrainConfig
+from tasks.job import Artifact, Job, Resource, Weights
+
+WEIGHTS = "weights.safetensors"
+METRICS = "metrics.parquet"
+EVENTS = "events"
+CURVES = "curves.png"
+CHECKPOINTS = "checkpoints"
+"""In the scratch space."""
+
+Layout = Literal["towers", "one-piece", "replicas"]
+"""The two towers one after the other, on one device or two; both towers in one piece on one device; or a replica on each
+device, which share every batch."""
+
+
+class TrainJob(Job):
+    """One network to be trained, from scratch or from other weights."""
+
+    stages: ClassVar = ("train",)
+    resumable: ClassVar = True
+    libraries: ClassVar = ("torch", "nvidia-dali-cuda130", "numpy")
+
+    name: Resource[str]
+    """Of the run."""
+    recipe: Resource[str] = ""
+    """The name of the training recipe; its values are `training`."""
+    train: Artifact
+    val: Artifact
+    colours: Artifact
+    """`colours.json` of the training set, with the mean image beside it."""
+    initial: Weights | None = None
+    """Weights to fine-tune: all layers but the last are copied."""
+    network: NetworkConfig
+    training: TrainConfig
+    devices: Resource[tuple[str, ...]] = ("cpu",)
+    """One device for the network, two for a tower each, or any number for a replica each."""
+    layout: Resource[Layout] = "towers"
+    num_threads: Resource[int] = 1
+    """CPU threads, for decoding and, without a GPU, for the network."""
+    checkpoint_minutes: Resource[float] = 10.0
+    """Between two checkpoints; there is one after each epoch too."""
+    record_every: Resource[int] = 100
+    """Steps per row of `metrics.parquet`."""
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """A setting: it decides the order in which floats are summed, and so the last bits of the weights."""
+        kinds = [device.split(":")[0] for device in self.devices]
+        threads = self.num_threads if set(kinds) == {"cpu"} else None  # beside GPUs they only decode
+        return {"devices": kinds, "layout": self.layout, "num_threads": threads}
+
+    @property
+    def title(self) -> str:
+        """`demo-cnn-0`."""
+        return self.name
+
+    @property
+    def folder(self) -> Path:
+        """`runs/<name>`."""
+        return Path("runs", self.name)

@@ -1,0 +1,38 @@
+"""What is known about how a weights file was trained, from the manifest and the job beside it."""
+
+from typing import Any, NamedTuple
+
+from base.errors import InputError
+from tasks.artifacts import read_manifest
+from tasks.job import JOB, Weights
+from tasks.jobs.train import WEIGHTS, TrainJob
+
+
+class Trained(NamedTuple):
+    """How a weights file was made; nothing but None if it is not that of a run."""
+
+    recipe: str | None = None
+    """The name of the training recipe."""
+    seed: int | None = None
+    code_version: str | None = None
+    """The git commit that trained it."""
+    settings: dict[str, Any] | None = None
+    """Everything that shaped it: the settings of the training and of its shards, and those of the weights it started from."""
+
+
+def how_trained(weights: Weights) -> Trained:
+    """Return what the run that holds a weights file says about it."""
+    folder = weights.path.parent
+    try:
+        manifest = read_manifest(folder)
+        job = TrainJob.model_validate_json((folder / JOB).read_bytes())
+    except (InputError, OSError, ValueError):  # weights from anywhere, or of a run of an older version
+        return Trained()
+    if manifest.files[WEIGHTS].sha256 != weights.digest:
+        return Trained()
+    settings = {
+        "training": manifest.settings,
+        "images": read_manifest(job.train.path).settings if job.train.path.exists() else None,
+        "initial": None if job.initial is None else how_trained(job.initial).settings,
+    }
+    return Trained(job.recipe, job.training.seed, manifest.code_version, settings)
