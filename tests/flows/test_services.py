@@ -83,6 +83,11 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = 90) -> 
         time.sleep(0.3)
 
 
+def hold_slot(client: SyncPrefectClient) -> None:
+    client.upsert_global_concurrency_limit_by_name("gpu-of-the-test", limit=1)
+    client.increment_concurrency_slots_with_lease(["gpu-of-the-test"], 1, "concurrency", 60.0)
+
+
 def activate_schedule(client: SyncPrefectClient) -> None:
     deployment = client.read_deployment_by_name("reproduce/demo")
     client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True)
@@ -105,6 +110,10 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
     parameters = [f"--param={name}={value}" for name, value in SHORT.items()]
     short = machine.begin("prefect", "deployment", "run", "reproduce/demo", "--watch", *parameters)
     with SyncPrefectClient(machine.api) as client:
+        hold_slot(client)
+        # In memory, the slots of running runs would stay occupied for ever after a restart of the server.
+        assert list((machine.workspace / "prefect" / "concurrency_leases").glob("*-*.json"))
+
         # With a wrong SQLAlchemy the server starts, answers, and schedules nothing: only this shows it.
         activate_schedule(client)
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
