@@ -125,9 +125,7 @@ def test_versions_of_libraries_are_recorded_and_compared(archive, workspace, sai
     manifest["libraries"]["numpy"] = "1.0"
     (made.path / "manifest.json").write_text(json.dumps(manifest))
     assert make([members_job(archive)], workspace) == [made]
-    assert said()[-1] == (
-        f"members of n01440764.tar: made with numpy 1.0 (here {here}); made here, its last bits could differ"
-    )
+    assert said()[-1] == (f"members of n01440764.tar: made with numpy 1.0 (here {here}); made here, its last bits could differ")
 
 
 def test_a_job_that_was_killed_after_its_counts_is_only_published(archive, workspace, monkeypatch):
