@@ -31,7 +31,7 @@ from prefect.states import Cancelled
 from prefect.workers.process import ProcessWorker
 
 from base.errors import InputError, sentence_of
-from tasks.launch import ROOT
+from tasks.code import ROOT
 from tasks.workspace import DEFAULT_WORKSPACE
 
 POOL = "alexnet"

@@ -17,7 +17,7 @@ from prefect.states import Cancelling
 
 from base.errors import InputError
 from flows.services import Service
-from tasks.launch import ROOT
+from tasks.code import ROOT
 
 ONE_NETWORK = {"num_networks": 1, "num_pretrained": 0}
 SHORT = {**ONE_NETWORK, "epochs": 1, "pretrain_epochs": 1, "finetune_epochs": 1}
