@@ -31,7 +31,7 @@ def write():
     if name.startswith("tasks.workers."):
         path = os.path.join(os.environ["IMPORTS_OF_WORKERS"], f"{name.rpartition('.')[2]}-{os.getpid()}.json")
         with open(path, "w") as file:
-            json.dump(sorted({name, *sys.modules}), file)
+            json.dump(sorted({name, *(key for key, value in sys.modules.items() if value)}), file)
 atexit.register(write)
 """
 """As `sitecustomize`, so that every worker leaves behind what it has imported."""

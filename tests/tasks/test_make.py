@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -149,7 +148,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(archive, workspace, monkeypatch):
     job = members_job(archive)
 
     def unlinked(units, at_once, heard, done):
-        os.unlink(archive)
+        archive.unlink()
         launch(units, at_once, heard, done)
 
     with pytest.raises((WorkerError, InputError)) as caught:
