@@ -13,72 +13,25 @@ from model.retrieval.search import merge, nearest
 from model.retrieval.vectors import open_vectors
 
 
-def directions(values):
-    lengths = np.sqrt(np.square(values).sum(axis=1, keepdims=True))
-    return values / np.where(lengths > 0, lengths, 1)
-
-
-def brute_force(queries, values, keys, k, metric="l2"):
-    """Compare one pair after the other in float64."""
-    queries, values = queries.astype(np.float64), values.astype(np.float64)
-    if metric == "cosine":
-        queries, values = directions(queries), directions(values)
-    rows, distances = [], []
-    for query in queries:
-        all_distances = np.array([np.square(query - one).sum() for one in values])
-        order = sorted(range(len(values)), key=lambda row: (all_distances[row], keys[row]))[:k]
-        rows.append(order)
-        distances.append(all_distances[order])
-    return np.array(rows), np.array(distances)
-
-
 def features(num, dim=64, seed=0, dtype=np.float32):
     """Sparse and not negative, as after ReLU."""
     return np.maximum(np.random.default_rng(seed).standard_normal((num, dim)), 0).astype(dtype)
 
 
-def nearly_equal(num, dim=64):
-    """Vectors that differ from the first one in the last bits of a few values, many of them not at all."""
-    generator, base = np.random.default_rng(1), features(1, dim)[0] * 100 + 1
-    values = np.tile(base, (num, 1))
-    for row in values[::2]:
-        places = generator.integers(0, dim, 3)
-        row[places] = np.nextafter(row[places], np.float32(np.inf))
-    return values
+def directions(values):
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def pixel_vectors(num, dim=3 * 16 * 16):
-    return np.random.default_rng(2).integers(0, 256, (num, dim), dtype=np.uint8)
-
-
-def shuffled_keys(num):
-    return [f"key-{number:05d}" for number in np.random.default_rng(3).permutation(num)]
-
-
-CASES = {
-    "features": (features(30, seed=1), features(400)),
-    "half precision": (features(30, seed=1, dtype=np.float16), features(400, dtype=np.float16)),
-    "last bits": (nearly_equal(30)[:3], nearly_equal(400)),
-    "duplicates": (features(5), np.repeat(features(20), 20, axis=0)),
-    "zeros": (np.zeros((2, 64), np.float32), np.concatenate([np.zeros((50, 64), np.float32), features(50)])),
-    "far from the origin": (features(30, seed=1) + 1000, features(400) + 1000),
-    "large and small": (features(30, seed=1), features(400) * np.geomspace(1e-3, 1e3, 400, dtype=np.float32)[:, None]),
-    "pixels": (pixel_vectors(10), pixel_vectors(200)[::-1]),
-    "pixels of few values": (pixel_vectors(10) // 255, pixel_vectors(200) // 255),
-    "many pixels": (pixel_vectors(3, 5000), 255 - pixel_vectors(40, 5000)),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
-def test_neighbours_are_those_of_brute_force(store, name, metric):
-    queries, values = CASES[name]
+def test_neighbours_are_those_of_brute_force(store, case, brute_force, metric):
+    queries, values, keys = case
     if queries.dtype == np.uint8 and metric == "cosine":
         pytest.skip("pixels are compared by L2 only")
-    keys = shuffled_keys(len(values))
-    rows, distances = brute_force(queries, values, keys, 6, metric)
+    rows, distances = brute_force(queries, values, keys, metric)
+    rows, distances = rows[:, :6], np.take_along_axis(distances, rows[:, :6], axis=1)
+    database = store(values, [len(values) // 3, len(values) - len(values) // 3], keys=keys)
     for block_rows in (1, 7, 100, 1000):
-        found = nearest(queries, store(values, [len(values) // 3, len(values) - len(values) // 3], keys=keys), 6, metric, None, block_rows)
+        found = nearest(queries, database, 6, metric, block_rows=block_rows)
         assert np.array_equal(found.rows, rows)
         assert np.array_equal(found.distances, distances)
 
@@ -90,18 +43,18 @@ def test_an_image_is_its_own_neighbour_at_distance_zero(store):
     assert not found.distances.any()
 
 
-def test_all_rows_can_be_asked_for(store):
+def test_all_rows_can_be_asked_for(store, brute_force):
     queries, values = features(3, seed=1), features(20)
-    rows, _ = brute_force(queries, values, [f"key-{n:05d}" for n in range(20)], 20)
+    rows, _ = brute_force(queries, values, [f"key-{n:05d}" for n in range(20)])
     for block_rows in (3, 50):
         assert np.array_equal(nearest(queries, store(values), 20, block_rows=block_rows).rows, rows)
 
 
-@pytest.mark.parametrize("name", ["features", "last bits", "pixels"])
+@pytest.mark.parametrize("case", ["features", "last bits", "pixels"], indirect=True)
 @pytest.mark.parametrize("num_queries", [1, 7])
-def test_a_query_has_the_same_neighbours_alone_and_among_others(store, name, num_queries):
-    queries, values = CASES[name]
-    database = store(values)
+def test_a_query_has_the_same_neighbours_alone_and_among_others(store, case, num_queries):
+    queries, values, keys = case
+    database = store(values, keys=keys)
     whole = nearest(queries, database, 6)
     parts = [nearest(queries[start : start + num_queries], database, 6) for start in range(0, len(queries), num_queries)]
     for found, expected in zip(zip(*parts, strict=True), whole, strict=True):
@@ -120,10 +73,10 @@ def search_slice(paths, queries, num_threads, rows):
     return nearest(queries, open_vectors(paths), 6, rows=rows)
 
 
-@pytest.mark.parametrize("name", ["features", "pixels"])
-def test_processes_that_share_the_database_give_the_same_bytes(store, name):
-    queries, values = CASES[name]
-    database = store(values)
+@pytest.mark.parametrize("case", ["features", "pixels"], indirect=True)
+def test_processes_that_share_the_database_give_the_same_bytes(store, case):
+    queries, values, keys = case
+    database = store(values, keys=keys)
     whole = nearest(queries, database, 6)
     search = partial(search_slice, [part.path for part in database.parts], queries, 2)
     slices = [range(0, 3), range(3, 3), range(3, 150), range(150, len(values))]
