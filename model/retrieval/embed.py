@@ -2,15 +2,20 @@
 
 The worker that embeds a split calls this and writes one part per shard with `model.retrieval.vectors`. As in prediction, a
 network only sees passes of one shape, each on one thread; the last one of a shard is filled up. [K12 §6.1]
+[14] is Krizhevsky & Hinton, ESANN 2011.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import isqrt
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from base.errors import InputError
@@ -19,6 +24,8 @@ from model.network.alexnet import AlexNet
 
 NUM_VIEWS = 1
 """[K12 §6.1] Features are of the centre view."""
+THUMBNAIL_SIDE = 32
+"""[14] Its auto-encoders read 32 × 32 × 3 raw pixels."""
 
 
 class Embedder(NamedTuple):
@@ -90,8 +97,16 @@ def embed(embedders: Sequence[Embedder], passes: Iterable[Tensor], at_once: int 
 
 
 def pixels(passes: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yield for each pass the centre views as vectors, uint8 (N, H · W · 3): what the networks read, the mean not subtracted."""
+    """Yield for each pass the centre views as vectors, uint8 (N, H · W · 3), before the mean is subtracted."""
     return (views[:, 0].flatten(1).cpu() for views in passes)
+
+
+def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink centre views (N, H · W · 3) to `THUMBNAIL_SIDE`, by area: what the auto-encoder on raw pixels reads. [14]"""
+    side = isqrt(pixels.shape[1] // 3)
+    views = pixels.reshape(-1, side, side, 3)
+    shrunk = [cv2.resize(view, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for view in views]
+    return np.stack(shrunk).reshape(len(pixels), -1)
 
 
 def _one_pass(embedders: Sequence[Embedder], images: Tensor) -> list[Tensor]:

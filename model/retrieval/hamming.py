@@ -109,7 +109,9 @@ class HashTable:
             InputError: the codes are too long to be addresses.
         """
         if num_bits > MAX_ADDRESS_BITS:
-            raise InputError(f"codes of {num_bits} bits are too long to be addresses; expected at most {MAX_ADDRESS_BITS}, as 28")
+            raise InputError(
+                f"codes of {num_bits} bits are too long to be addresses; expected at most {MAX_ADDRESS_BITS}, as 28"
+            )
         addresses = _words(codes)[0]
         self.num_bits, self.key_order = num_bits, key_order
         self.rows = np.lexsort((key_order, addresses))

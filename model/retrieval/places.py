@@ -59,9 +59,7 @@ def same_class(query_wnids: Sequence[str | None], database_wnids: Sequence[str |
     return Targets(queries, np.concatenate([order[:0], *rows]), len(rows))
 
 
-def place(
-    queries: Values, database: Vectors, targets: Targets, metric: Metric = "l2", block_rows: int | None = None
-) -> Places:
+def place(queries: Values, database: Vectors, targets: Targets, metric: Metric = "l2", block_rows: int | None = None) -> Places:
     """Return the places of all targets."""
     distances = target_distances(queries, database, targets, metric, block_rows=block_rows)
     return Places(distances, *count_nearer(queries, database, targets, distances, metric, block_rows=block_rows))

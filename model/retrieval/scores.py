@@ -38,7 +38,9 @@ def average_precision(targets: Targets, places: Places) -> Floats:
     before = begin - targets.starts[queries[begin]]  # targets that are nearer
     sums = (before + 1) * _inverse_sum(b, n)  # Σ (before + 1) ÷ (b + i)
     many = n > 1
-    sums[many] += (r[many] - 1) / (n[many] - 1) * (n - (b + 1) * _inverse_sum(b, n))[many]  # Σ (i − 1) ÷ (b + i) = n − (b + 1) Σ 1 ÷ (b + i)
+    sums[many] += (
+        (r[many] - 1) / (n[many] - 1) * (n - (b + 1) * _inverse_sum(b, n))[many]
+    )  # Σ (i − 1) ÷ (b + i) = n − (b + 1) Σ 1 ÷ (b + i)
     totals = np.bincount(queries[begin], r / n * sums, targets.num_queries)
     return totals / np.maximum(np.diff(targets.starts), 1)
 

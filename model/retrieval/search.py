@@ -59,7 +59,9 @@ def nearest(
 def merge(parts: Sequence[Neighbours], database: Vectors, k: int) -> Neighbours:
     """Return the k nearest of what was found in different rows of one database."""
     num_queries = len(parts[0].rows)
-    columns = [(np.repeat(np.arange(num_queries), part.rows.shape[1]), part.rows.ravel(), part.distances.ravel()) for part in parts]
+    columns = [
+        (np.repeat(np.arange(num_queries), part.rows.shape[1]), part.rows.ravel(), part.distances.ravel()) for part in parts
+    ]
     queries, rows, distances = (np.concatenate(column) for column in zip(*columns, strict=True))
     return _by_query(keep_nearest(Found(queries, rows, distances), k, database.key_order), num_queries)
 

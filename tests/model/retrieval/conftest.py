@@ -76,7 +76,9 @@ def compare_all(queries, values, keys, metric="l2"):
     """Return the rows of each query sorted by (distance, key) and the distances by row, one pair after the other in float64."""
     queries, values = queries.astype(np.float64), values.astype(np.float64)
     if metric == "cosine":
-        queries, values = (one / np.maximum(np.sqrt(np.square(one).sum(axis=1, keepdims=True)), 1e-30) for one in (queries, values))
+        queries, values = (
+            one / np.maximum(np.sqrt(np.square(one).sum(axis=1, keepdims=True)), 1e-30) for one in (queries, values)
+        )
     distances = np.array([[np.square(query - one).sum() for one in values] for query in queries])
     return np.array([sorted(range(len(values)), key=lambda row: (line[row], keys[row])) for line in distances]), distances
 

@@ -65,7 +65,7 @@ def test_slices_of_the_database_merge_exactly(case, store):
     queries, database = case
     vectors = store(pack(database))
     whole = nearest_codes(pack(queries), pack(database), vectors.key_order, 6)
-    slices = [range(0, 3), range(3, 3), range(3, 60), range(60, len(database))]
+    slices = [range(3), range(3, 3), range(3, 60), range(60, len(database))]
     parts = [nearest_codes(pack(queries), pack(database), vectors.key_order, 6, rows) for rows in slices]
     for found, expected in zip(merge(parts, vectors, 6), whole, strict=True):
         assert found.tobytes() == expected.tobytes()
@@ -75,7 +75,11 @@ def test_places_are_those_of_brute_force(case, monkeypatch):
     monkeypatch.setattr(module, "PAIRS_AT_ONCE", 37)
     queries, database = case
     distances = compare_all(*case)
-    targets = Targets(np.repeat(np.arange(len(queries)), 5), np.random.default_rng(2).integers(0, len(database), 5 * len(queries)), len(queries))
+    targets = Targets(
+        np.repeat(np.arange(len(queries)), 5),
+        np.random.default_rng(2).integers(0, len(database), 5 * len(queries)),
+        len(queries),
+    )
     places = place_codes(pack(queries), pack(database), targets)
     expected = distances[targets.queries, targets.rows]
     assert np.array_equal(places.distances, expected)

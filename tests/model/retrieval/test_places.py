@@ -48,7 +48,7 @@ def test_counts_of_different_rows_add_up(store, case):
     queries, values, keys = case
     database, targets = store(values, keys=keys), ragged(len(queries), len(values))
     whole = place(queries, database, targets)
-    slices = [range(0, 50), range(50, 51), range(51, len(values))]
+    slices = [range(50), range(50, 51), range(51, len(values))]
     distances = sum(target_distances(queries, database, targets, rows=rows) for rows in slices)
     counts = [count_nearer(queries, database, targets, distances, rows=rows) for rows in slices]
     assert np.array_equal(distances, whole.distances)

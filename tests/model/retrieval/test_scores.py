@@ -100,7 +100,9 @@ def test_a_database_sorted_by_class_has_the_scores_of_a_shuffled_one(store):
         targets = same_class(query_wnids.tolist(), database.wnids.to_pylist())
         places = place(queries, database, targets)
         found = nearest(queries, database, 6)
-        scores.append([average_precision(targets, places), hits(targets, places, 6), database.keys.take(found.rows.ravel()).to_pylist()])
+        scores.append(
+            [average_precision(targets, places), hits(targets, places, 6), database.keys.take(found.rows.ravel()).to_pylist()]
+        )
     assert np.array_equal(scores[0][0], scores[1][0])
     assert np.array_equal(scores[0][1], scores[1][1])
     assert scores[0][2] == scores[1][2]

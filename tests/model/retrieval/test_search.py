@@ -79,7 +79,7 @@ def test_processes_that_share_the_database_give_the_same_bytes(store, case):
     database = store(values, keys=keys)
     whole = nearest(queries, database, 6)
     search = partial(search_slice, [part.path for part in database.parts], queries, 2)
-    slices = [range(0, 3), range(3, 3), range(3, 150), range(150, len(values))]
+    slices = [range(3), range(3, 3), range(3, 150), range(150, len(values))]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = list(pool.map(search, slices))
     found = merge(parts, database, 6)
