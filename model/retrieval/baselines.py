@@ -1,0 +1,85 @@
+"""Simple codes to compare an auto-encoder with: signs of projections that are random, principal, or rotated to fit (ITQ).
+
+[GL11] Gong & Lazebnik, Iterative Quantization, CVPR 2011. On a CPU the last bits depend on the number of threads.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from base.errors import InputError
+from model.retrieval.vectors import Vectors
+
+Method = Literal["random-projection", "pca", "itq"]
+
+FIT_ROWS = 32_768
+"""(ours) Vectors that a projection is fitted to: eight for each of 4096 values; 512 MB in float32."""
+ROWS_IN_DOUBLE = 1024
+ITERATIONS = 50
+"""[GL11 §3.3]"""
+
+
+class Projection:
+    """Bits are the signs of projections of the centred vectors."""
+
+    def __init__(self, mean: Tensor, directions: Tensor) -> None:
+        """Take float64 (D,) and (D, bits)."""
+        self.mean, self.directions = mean, directions
+
+    @property
+    def num_bits(self) -> int:
+        """Bits of a code."""
+        return self.directions.shape[1]
+
+    def project(self, values: Tensor) -> Tensor:
+        """Return the projections (N, bits) in float64."""
+        return (values.double() - self.mean) @ self.directions
+
+    def bits(self, values: Tensor) -> Tensor:
+        """Return the code (N, bits) as booleans."""
+        return self.project(values) > 0
+
+
+def fit_projection(method: Method, vectors: Vectors, num_bits: int, seed: int = 0) -> Projection:
+    """Fit to all vectors, or to `FIT_ROWS` that the seed draws.
+
+    Raises:
+        InputError: there are more bits than values, or than vectors.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    rows = np.sort(generator.permutation(len(vectors))[:FIT_ROWS])
+    values = torch.from_numpy(vectors.take(rows))
+    if method != "random-projection" and num_bits > min(values.shape):
+        raise InputError(
+            f"{method} of {num_bits} bits needs as many vectors and values; there are {values.shape[0]:,} of {values.shape[1]:,}"
+        )
+    mean = torch.stack([piece.double().sum(dim=0) for piece in values.split(ROWS_IN_DOUBLE)]).sum(dim=0) / len(values)
+    if method == "random-projection":
+        return Projection(mean, torch.from_numpy(generator.standard_normal((values.shape[1], num_bits))))
+    principal = Projection(mean, _principal(values, mean, num_bits))
+    if method == "pca":
+        return principal
+    start = torch.from_numpy(generator.standard_normal((num_bits, num_bits)))
+    projected = torch.cat([principal.project(piece) for piece in values.split(ROWS_IN_DOUBLE)])
+    return Projection(mean, principal.directions @ _rotation(projected, start))
+
+
+def _principal(values: Tensor, mean: Tensor, num_bits: int) -> Tensor:
+    """Return the directions of largest variance (D, bits)."""
+    covariance = torch.zeros(2 * mean.shape, dtype=torch.float64)
+    for piece in values.split(ROWS_IN_DOUBLE):
+        centred = piece.double() - mean
+        covariance += centred.T @ centred
+    return torch.linalg.eigh(covariance).eigenvectors[:, -num_bits:].flip(1)
+
+
+def _rotation(projected: Tensor, start: Tensor) -> Tensor:
+    """Return the rotation (bits, bits) that brings projections (N, bits) near to their signs. [GL11 §3.2]"""
+    rotation = torch.linalg.qr(start).Q
+    for _ in range(ITERATIONS):
+        signs = torch.where(projected @ rotation > 0, 1.0, -1.0).double()
+        left, _, right = torch.linalg.svd(signs.T @ projected)
+        rotation = (left @ right).T
+    return rotation

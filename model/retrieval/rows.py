@@ -1,0 +1,105 @@
+"""Turn neighbours and places into rows of the two tables. The caller adds data set, members and provenance to each row.
+
+`space` is `features` or `pixels`; `method` is `l2`, `cosine`, `autoencoder`, `random-projection`, `pca` or `itq`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from model.evaluation.schemas import Row
+from model.retrieval.places import Places, Targets
+from model.retrieval.scores import average_precision, mean_interval, precision, precision_within, recall
+from model.retrieval.search import Neighbours
+from model.retrieval.vectors import Vectors
+
+NUM_NEIGHBOURS = 6
+"""[K12 figure 4] Six training images for each query."""
+RADIUS = 2
+"""[14] Bits in which the codes that a look-up visits differ from the query's."""
+
+Floats = NDArray[np.float64]
+
+
+class AtPixelLevel(NamedTuple):
+    """Where the feature neighbours (Q, 6) stand in the ranking by pixels."""
+
+    ranks: NDArray[np.int64]
+    """From 1; images at the same distance share the first rank."""
+    distances: Floats
+    """Euclidean, of values in 0…255."""
+
+
+class Ranking(NamedTuple):
+    """Where the rows that matter stand in the rankings of one method."""
+
+    of_class: tuple[Targets, Places]
+    """The rows of each query's class."""
+    of_neighbours: tuple[Targets, Places]
+    """The six exact nearest by features."""
+
+
+def at_pixel_level(places: Places) -> AtPixelLevel:
+    """Return ranks and distances from the places of six feature neighbours a query among the pixels."""
+    shape = (-1, NUM_NEIGHBOURS)
+    return AtPixelLevel((1 + places.num_nearer).reshape(shape), np.sqrt(places.distances).reshape(shape))
+
+
+def neighbour_rows(
+    query_ids: Sequence[str],
+    query_wnids: Sequence[str | None],
+    database: Vectors,
+    neighbours: Neighbours,
+    distances: Floats,
+    num_tied: NDArray[np.int64],
+    pixels: AtPixelLevel | None = None,
+) -> Iterator[Row]:
+    """Yield a row of `neighbours` for each query and rank; all arrays are (Q, k), `distances` as `distances.reported`."""
+    ids, wnids = (column.take(pa.array(neighbours.rows.ravel())).to_pylist() for column in (database.keys, database.wnids))
+    num_queries, k = neighbours.rows.shape
+    for place, (query, rank) in enumerate(np.ndindex(num_queries, k)):
+        yield {
+            "query_id": query_ids[query],
+            "query_wnid": query_wnids[query],
+            "rank": rank + 1,
+            "neighbour_id": ids[place],
+            "neighbour_wnid": wnids[place],
+            "distance": float(distances[query, rank]),
+            "num_tied": int(num_tied[query, rank]),
+            "pixel_rank": None if pixels is None else int(pixels.ranks[query, rank]),
+            "pixel_distance": None if pixels is None else float(pixels.distances[query, rank]),
+        }
+
+
+def score_columns(ranking: Ranking, num_database: int) -> Row:
+    """Return the columns of `retrieval` that follow from the ranking; each is a mean over all queries."""
+    precisions = average_precision(*ranking.of_class)
+    interval = mean_interval(precisions)
+    return {
+        "num_queries": len(precisions),
+        "num_database": num_database,
+        "map": float(precisions.mean()),
+        "map_low": interval.low,
+        "map_high": interval.high,
+        **{f"p{k}": float(precision(*ranking.of_class, k).mean()) for k in (1, 6, 100)},
+        **{f"recall6_at_{k}": float(recall(*ranking.of_neighbours, k).mean()) for k in (6, 100, 1000)},
+    }
+
+
+def radius_columns(ranking: Ranking, counts: NDArray[np.int64]) -> Row:
+    """Return precision within two bits, 0 for a query without hits, and how many of those there are.
+
+    `counts` are those of `hamming.count_by_distance`.
+    """
+    within = counts[:, : RADIUS + 1].sum(axis=1)
+    shares = precision_within(*ranking.of_class, RADIUS, within)
+    return {"radius2_precision": float(shares.mean()), "radius2_empty": int((within == 0).sum())}
+
+
+def pixel_columns(pixels: AtPixelLevel) -> Row:
+    """Return the median pixel rank of the feature neighbours, and the share that is among the six nearest by pixels."""
+    near = float((pixels.ranks <= NUM_NEIGHBOURS).mean())
+    return {"pixel_rank_median": float(np.median(pixels.ranks)), "pixel_top6_share": near}

@@ -1,0 +1,106 @@
+"""The exact k nearest neighbours of queries in a database of any size.
+
+The queries are in memory, the database is read once in blocks. Neighbours are sorted by (distance, key). The result has the
+same bits for any blocks, threads and processes: each process searches some rows, and `merge` puts their results together.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from base.errors import InputError
+from model.retrieval.distances import Metric, Queries, queries_of
+from model.retrieval.vectors import Block, Values, Vectors
+
+
+class Neighbours(NamedTuple):
+    """The nearest rows of each query, the nearest first."""
+
+    rows: NDArray[np.int64]
+    """(Q, k) Numbers of rows of the database."""
+    distances: NDArray[np.float64]
+    """(Q, k) Squared distances, of directions for `cosine`; see `distances.reported`. Of codes, bits that differ."""
+
+
+class Found(NamedTuple):
+    """The nearest rows of some queries so far, sorted by (query, distance, key)."""
+
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
+
+
+NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
+def nearest(
+    queries: Values,
+    database: Vectors,
+    k: int,
+    metric: Metric = "l2",
+    rows: range | None = None,
+    block_rows: int | None = None,
+) -> Neighbours:
+    """Return the k nearest of all rows, or of those in `rows`; all of these if they are fewer.
+
+    Raises:
+        InputError: queries and database do not fit, the database has fewer than k rows, or a query is not finite.
+    """
+    check_fit(queries, database, k)
+    pieces = queries_of(queries, metric)
+    found = [NOTHING] * len(pieces)
+    for block in database.blocks(rows, block_rows):
+        found = [_search(piece, block, old, k, database.key_order) for piece, old in zip(pieces, found, strict=True)]
+    return _joined([_by_query(one, len(piece)) for one, piece in zip(found, pieces, strict=True)])
+
+
+def merge(parts: Sequence[Neighbours], database: Vectors, k: int) -> Neighbours:
+    """Return the k nearest of what was found in different rows of one database."""
+    num_queries = len(parts[0].rows)
+    columns = [
+        (np.repeat(np.arange(num_queries), part.rows.shape[1]), part.rows.ravel(), part.distances.ravel()) for part in parts
+    ]
+    queries, rows, distances = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return _by_query(keep_nearest(Found(queries, rows, distances), k, database.key_order), num_queries)
+
+
+def check_fit(queries: Values, database: Vectors, k: int = 1) -> None:
+    """Raise an `InputError` if the queries cannot be compared with the database, or if it has fewer than k rows."""
+    kinds = [queries.dtype.kind, database.dtype.kind]
+    if queries.ndim != 2 or not len(queries) or queries.shape[1] != database.num_values or kinds[0] != kinds[1]:
+        raise InputError(
+            f"queries of shape {queries.shape} in {queries.dtype} do not fit a database of {database.num_values:,} values in "
+            f"{database.dtype}; expected vectors of the same network, or of the same crop"
+        )
+    if not 0 < k <= len(database):
+        raise InputError(f"{k:,} neighbours were asked for and the database has {len(database):,} images")
+
+
+def keep_nearest(found: Found, k: int, key_order: NDArray[np.int64]) -> Found:
+    """Return the k nearest rows of each query, sorted."""
+    order = np.lexsort((key_order[found.rows], found.distances, found.queries))
+    queries = found.queries[order]
+    ranks = np.arange(len(order)) - np.searchsorted(queries, queries)
+    kept = order[ranks < k]
+    return Found(found.queries[kept], found.rows[kept], found.distances[kept])
+
+
+def _search(queries: Queries, block: Block, old: Found, k: int, key_order: NDArray[np.int64]) -> Found:
+    limits = np.full(len(queries), np.inf)
+    last = np.searchsorted(old.queries, np.arange(len(queries)) + 1) - 1  # of each query; before the first block there is none
+    if len(old.queries) >= k * len(queries):
+        limits = old.distances[last]
+    pairs = queries.candidates(block.values, k, limits)
+    distances = queries.exact(block.values, pairs)
+    new = Found(pairs.queries, pairs.rows + block.start, distances)
+    return keep_nearest(Found(*map(np.concatenate, zip(old, new, strict=True))), k, key_order)
+
+
+def _by_query(found: Found, num_queries: int) -> Neighbours:
+    return Neighbours(found.rows.reshape(num_queries, -1), found.distances.reshape(num_queries, -1))
+
+
+def _joined(parts: Sequence[Neighbours]) -> Neighbours:
+    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
