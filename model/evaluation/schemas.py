@@ -12,7 +12,7 @@ SCHEMA_VERSION = 3
 
 Row = dict[str, Any]
 
-_PROVENANCE = [
+PROVENANCE = [
     ("preset", pa.string()),  # since version 3; versions 1 and 2 wrote it into `recipe`
     ("recipe", pa.string()),
     ("seed", pa.int64()),  # since version 3
@@ -48,7 +48,7 @@ ERROR_RATES = pa.schema(
         ("top5_low", pa.float64()),
         ("top5_high", pa.float64()),
         ("log_loss", pa.float64()),
-        *_PROVENANCE,
+        *PROVENANCE,
         ("top1_cost", pa.float64()),  # since version 2
         ("top5_cost", pa.float64()),  # since version 2
     ]
@@ -74,7 +74,7 @@ COMPARISONS = pa.schema(
         ("difference_high", pa.float64()),
         ("p_value", pa.float64()),
         ("num_resamples", pa.int32()),
-        *_PROVENANCE,
+        *PROVENANCE,
     ]
 )
 
@@ -93,7 +93,7 @@ PER_CLASS = pa.schema(
         ("top5_error", pa.float64()),
         ("confused_wnids", pa.list_(pa.string())),
         ("confused_images", pa.list_(pa.int64())),
-        *_PROVENANCE,
+        *PROVENANCE,
     ]
 )
 
