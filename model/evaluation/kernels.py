@@ -1,7 +1,7 @@
 """How much colour the first layer's kernels hold, and whether one tower holds more of it. [K12 figure 3, §6.1]
 
-`kernel_rows` and `specialisation_rows` make the rows of `kernels.parquet` and `specialisation.parquet`. Kernels are float arrays
-(K, 3, 11, 11) in the order red, green, blue; K is 48 at full size.
+`kernel_rows` and `specialisation_rows` make the rows of `kernels.parquet` and `specialisation.parquet`.
+Kernels are float arrays (K, 3, 11, 11) in the order red, green, blue; K is 48 at full size.
 """
 
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def chroma_share(kernels: Floats) -> Floats:
 
 
 def grey_unexplained(kernels: Floats) -> Floats:
-    """Return for each kernel the share of the variance of its weights that its own grey version does not explain: 1 − R². (ours)
+    """Return for each kernel the share of its variance that its own grey version does not explain: 1 − R². (ours)
 
     The mean of a kernel's weights does not count here. In `chroma_share` it does, as part of the grey.
     """
@@ -107,7 +107,7 @@ def grey_unexplained(kernels: Floats) -> Floats:
 
 def rms(kernels: Floats) -> Floats:
     """Return the root of the mean square of each kernel's weights."""
-    return np.sqrt((_flat(kernels) ** 2).mean((1, 2)))
+    return np.asarray(np.sqrt((_flat(kernels) ** 2).mean((1, 2))))
 
 
 def tower_auc(shares: Shares) -> float:
