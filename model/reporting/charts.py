@@ -12,6 +12,9 @@ WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 42, 350, 14, 190
 """The plot inside the picture."""
 
+NUM_STYLES = 8
+"""Lines that page.css tells apart by colour and dashes."""
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -21,6 +24,8 @@ class Series:
 
     name: Text
     points: Points
+    style: int | None = None
+    """Number of its colour and dashes; None for its place among the lines. Equal methods look equal in two charts."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Chart:
     series: Sequence[Series]
     x_ticks: Sequence[float] | None = None
     """Values at even distances, whatever they are; None for a scale from the lowest to the highest."""
+
+    @property
+    def styles(self) -> list[int]:
+        """The number of the style of each line."""
+        return [(place if one.style is None else one.style) % NUM_STYLES for place, one in enumerate(self.series)]
 
     @property
     def svg(self) -> Markup:
@@ -49,9 +59,9 @@ class Chart:
 
     def _grid(self, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> list[Markup]:
         rows = [
-            Markup('<path class="grid" d="M{} {:.1f}H{}"/><text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-                LEFT, y, RIGHT, LEFT - 6, y + 3.5, _short(tick)
-            )
+            Markup(
+                '<path class="grid" d="M{} {:.1f}H{}"/><text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>'
+            ).format(LEFT, y, RIGHT, LEFT - 6, y + 3.5, _short(tick))
             for tick in y_ticks
             for y in [_scaled(tick, y_ticks[0], y_ticks[-1], BOTTOM, TOP)]
         ]
@@ -68,11 +78,12 @@ class Chart:
 
     def _line(self, number: int, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
         at = [
-            (self._x(x, x_ticks), _scaled(y, y_ticks[0], y_ticks[-1], BOTTOM, TOP)) for x, y in sorted(self.series[number].points)
+            (self._x(x, x_ticks), _scaled(y, y_ticks[0], y_ticks[-1], BOTTOM, TOP))
+            for x, y in sorted(self.series[number].points)
         ]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in at) if len(at) <= 16 else ""
-        return Markup('<g class="line line-{}"><path d="{}"/>{}</g>').format(number % 8, path, Markup(dots))
+        return Markup('<g class="line line-{}"><path d="{}"/>{}</g>').format(self.styles[number], path, Markup(dots))
 
     def _x(self, value: float, ticks: Sequence[float]) -> float:
         if self.x_ticks is None:

@@ -46,18 +46,18 @@ def claims(tables: Tables) -> list[Claim]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return `.554`, as the paper prints fractions; values of 1 and more keep their digit."""
-    return f"{value:.{digits}f}".removeprefix("0") if 0 <= value < 1 else f"{value:.{digits}f}"
+    """Return `0.554`."""
+    return f"{value:.{digits}f}"
 
 
 def p_value(value: float) -> str:
-    """Return `= .046` or `< .0001`."""
-    return "< .0001" if value <= 0.0001 else f"= {number(value, 4 if value < 0.001 else 3 if value < 0.1 else 2)}"
+    """Return `p = 0.046` or `p < 0.0001`."""
+    return "p < 0.0001" if value <= 0.0001 else f"p = {value:.2g}"
 
 
 def percent(value: float) -> str:
-    """Return `12.3 %`."""
-    return f"{100 * value:.1f} %"
+    """Return `12.3 %`, with a space that does not break."""
+    return f"{100 * value:.1f}\u00a0%"
 
 
 def _claim(key: str, finding: Finding) -> Claim:
@@ -73,7 +73,7 @@ def _towers(tables: Tables) -> Finding:
         return None
     row = rows.iloc[-1]
     values = {name: f"{int(row[name]):,}" for name in ("coloured_a", "coloured_b", "kernels_per_tower")}
-    return bool(row["p_value"] < SIGNIFICANT), {**values, "auc": number(row["auc"]), "p": p_value(row["p_value"])}
+    return bool(row["p_value"] < SIGNIFICANT), {**values, "auc": f"AUC {number(row['auc'])}", "p": p_value(row["p_value"])}
 
 
 def _every_run(tables: Tables) -> Finding:
@@ -83,7 +83,12 @@ def _every_run(tables: Tables) -> Finding:
         return None
     significant = int((single["p_value"] < SIGNIFICANT).sum())
     aucs = {"lowest": number(single["auc"].min()), "highest": number(single["auc"].max())}
-    return significant == len(single), {"significant": significant, "networks": len(single), **aucs}
+    return significant == len(single), {
+        "significant": significant,
+        "networks": len(single),
+        "level": f"p < {SIGNIFICANT}",
+        **aucs,
+    }
 
 
 def _plausible(tables: Tables) -> Finding:

@@ -1,6 +1,7 @@
 """The queries of the page: one JPEG for each with all its pictures, and the numbers beside them as compact JSON.
 
-The picture of a query, twice as wide as the others, comes first; its neighbours follow in two rows. Called by `model.reporting.page`.
+The picture of a query, twice as wide as the others, comes first; its neighbours follow in two rows.
+Called by `model.reporting.page`.
 """
 
 import io
@@ -35,7 +36,7 @@ def gallery_json(neighbours: pd.DataFrame, predictions: pd.DataFrame, names: Map
     answers = {str(row["image_id"]): row for row in predictions.to_dict("records")}
     wnids = sorted({*neighbours["query_wnid"], *neighbours["neighbour_wnid"], *_answered(answers, neighbours)})
     place = {wnid: number for number, wnid in enumerate(wnids)}
-    kinds = list(dict.fromkeys(map(_kind, neighbours.to_dict("records"))))
+    kinds = list(dict.fromkeys(_kind(row) for row in neighbours.to_dict("records")))
     rows = []
     for query, group in neighbours.groupby("query_id", sort=False):
         if query not in answers:

@@ -1,6 +1,6 @@
 """Rows of the tables as the page shows them: text in each column, grouped and averaged. Called by `model.reporting.page`."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,10 +12,13 @@ from model.reporting.charts import Chart, Series
 from model.reporting.claims import number, p_value
 from model.reporting.provenance import Provenance
 
-Row = Mapping[Hashable, Any]
+Row = Mapping[Any, Any]
 
 RECALLS = (6, 100, 1000)
 """Lengths of the lists in which the true six neighbours are looked for."""
+
+SCORES = ("map", "p6", "p100", "recall6_at_100", "radius2_precision", "dead_bits", "reconstruction_val")
+"""The columns of `retrieval` that the page shows."""
 
 UNKNOWN = "–"
 
@@ -25,7 +28,8 @@ class Cell:
     """The text of a cell, and a smaller one beside it."""
 
     text: str | Text
-    aside: str = ""
+    aside: str | None = None
+    """None leaves no space for it."""
 
     @property
     def words(self) -> Text | None:
@@ -92,22 +96,21 @@ def retrieval_table(rows: pd.DataFrame, provenance: Provenance) -> TableView:
 
 def retrieval_charts(rows: pd.DataFrame) -> list[Chart]:
     """Return mean average precision over bits, and the recall of the true neighbours at the fewest bits."""
-    coded = rows.dropna(subset="bits")
+    coded, exact = rows.dropna(subset="bits"), rows[rows["bits"].isna() & (rows["method"] == "l2")]
     if coded.empty:
         return []
     bits = sorted(coded["bits"].unique())
-    few = coded[coded["bits"] == bits[0]]
-    precision = [Series(_method(*kind), _means(group, "bits", "map")) for kind, group in _by(coded, ["space", "method"])]
-    exact = [
-        Series(_method(*kind), [(at, float(group["map"].mean())) for at in bits])
-        for kind, group in _by(rows[rows["bits"].isna() & (rows["method"] == "l2")], ["space", "method"])
+    style = {kind: number for number, (kind, _) in enumerate(_by(pd.concat([exact, coded]), ["space", "method"]))}
+    precision = [
+        *(Series(_method(*kind), _level(group, bits), style[kind]) for kind, group in _by(exact, ["space", "method"])),
+        *(Series(_method(*kind), _means(group, "bits", "map"), style[kind]) for kind, group in _by(coded, ["space", "method"])),
     ]
     recall = [
-        Series(_method(*kind), [(at, float(group[f"recall6_at_{at}"].mean())) for at in RECALLS])
-        for kind, group in _by(few, ["space", "method"])
+        Series(_method(*kind), [(at, float(group[f"recall6_at_{at}"].mean())) for at in RECALLS], style[kind])
+        for kind, group in _by(coded[coded["bits"] == bits[0]], ["space", "method"])
     ]
     return [
-        Chart(text("retrieval.map"), text("retrieval.bits_axis"), [*exact, *precision], x_ticks=bits),
+        Chart(text("retrieval.map"), text("retrieval.bits_axis"), precision, x_ticks=bits),
         Chart(text("retrieval.recall_axis", bits=int(bits[0])), text("retrieval.within"), recall, x_ticks=RECALLS),
     ]
 
@@ -127,8 +130,8 @@ def learning_charts(runs: Mapping[str, pd.DataFrame]) -> list[Chart]:
 
 
 def _rate_line(row: Row, provenance: Provenance) -> Line:
-    views = UNKNOWN if pd.isna(row["views"]) else str(int(row["views"]))
-    images = UNKNOWN if pd.isna(row["num_images"]) else f"{int(row['num_images']):,}"
+    views: str = UNKNOWN if pd.isna(row["views"]) else str(int(row["views"]))
+    images: str = UNKNOWN if pd.isna(row["num_images"]) else f"{int(row['num_images']):,}"
     cells = [Cell(f"{row['dataset']} {row['split']}"), Cell(views), _rate(row, "top1"), _rate(row, "top5"), Cell(images)]
     return _line(str(row["model"]), cells, row, provenance)
 
@@ -136,14 +139,18 @@ def _rate_line(row: Row, provenance: Provenance) -> Line:
 def _rate(row: Row, top: str) -> Cell:
     error, low, high = (row[f"{top}_{name}"] for name in ("error", "low", "high"))
     if pd.isna(error):
-        return Cell(UNKNOWN)
+        return Cell(UNKNOWN, "")
     return Cell(f"{100 * error:.1f}", "" if pd.isna(low) else f"{100 * low:.1f}–{100 * high:.1f}")
 
 
 def _gain_line(row: Row, provenance: Provenance) -> Line:
     change, low, high = (_points(-row[name]) for name in ("difference", "difference_high", "difference_low"))
     members = {"members": [*row["first_members"], *row["second_members"]]}
-    cells = [Cell(text(f"rates.top{row['rank']}")), Cell(change, f"{low} – {high}"), Cell(p_value(row["p_value"]).removeprefix("= "))]
+    cells = [
+        Cell(text(f"gains.top{row['rank']}")),
+        Cell(change, f"{low} … {high}"),
+        Cell(p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")),
+    ]
     return _line(text("gains.against", first=row["first"], second=row["second"]), cells, {**row, **members}, provenance)
 
 
@@ -158,29 +165,31 @@ def _colour_line(row: Row, provenance: Provenance) -> Line:
         Cell(f"{int(row['coloured_a'])} / {int(row['coloured_b'])}"),
         Cell(f"{number(row['mean_a'], 2)} / {number(row['mean_b'], 2)}"),
         Cell(number(row["auc"])),
-        Cell(p_value(row["p_value"]).removeprefix("= ")),
+        Cell(p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")),
     ]
     return _line(str(row["model"]), cells, row, provenance)
 
 
 def _score_line(kind: tuple[str, str, float | None], rows: pd.DataFrame, provenance: Provenance) -> Line:
     space, method, bits = kind
-    scores = (("map", 3), ("p6", 3), ("p100", 3), ("recall6_at_100", 3), ("radius2_precision", 3), ("dead_bits", 1), ("reconstruction_val", 3))
     cells = [Cell("" if bits is None else str(int(bits))), Cell(str(len(rows)))]
-    cells += [_score(rows, name, digits) for name, digits in scores]
+    cells += [_score(rows, name) for name in SCORES]
     return Line(_method(space, method), cells, origins=tuple(provenance.numbers(rows.to_dict("records"))))
 
 
-def _score(rows: pd.DataFrame, name: str, digits: int) -> Cell:
+def _score(rows: pd.DataFrame, name: str) -> Cell:
     values = rows[name].dropna()
+    shown = _bits if name == "dead_bits" else number
     if values.empty:
-        return Cell(UNKNOWN)
-    mean = number(float(values.mean()), digits)
+        return Cell(UNKNOWN, "")
+    mean = shown(float(values.mean()))
     if len(values) > 1:
-        return Cell(mean, f"±{number(float(values.std()), digits)}")
-    if name != "map":
-        return Cell(mean)
-    return Cell(mean, f"{number(rows['map_low'].iloc[0])}–{number(rows['map_high'].iloc[0])}")
+        return Cell(mean, f"±{shown(float(values.std()))}")
+    return Cell(mean, f"{number(rows['map_low'].iloc[0])}–{number(rows['map_high'].iloc[0])}" if name == "map" else "")
+
+
+def _bits(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _line(name: str | Text, cells: list[Cell], row: Row, provenance: Provenance) -> Line:
@@ -201,6 +210,11 @@ def _by_method(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, float | Non
 
 def _by(rows: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     yield from rows.groupby(columns, sort=False, dropna=False)
+
+
+def _level(rows: pd.DataFrame, bits: list[float]) -> list[tuple[float, float]]:
+    """Return the mean average precision of a method without codes, as a level line."""
+    return [(at, float(rows["map"].mean())) for at in bits]
 
 
 def _means(rows: pd.DataFrame, x: str, y: str) -> list[tuple[float, float]]:
