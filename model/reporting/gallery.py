@@ -47,7 +47,7 @@ def gallery_json(neighbours: pd.DataFrame, predictions: pd.DataFrame, names: Map
         shown = [[_neighbour(row, place) for row in rows_of_kind] for rows_of_kind in lists]
         rows.append([str(query), place[records[0]["query_wnid"]], int(answer["rank"]), best, shown])
     classes = [[wnid, first_synonym(names.get(wnid, wnid))] for wnid in wnids]
-    most = max((sum(map(len, row[4])) for row in rows), default=0)
+    most = int(neighbours.groupby("query_id").size().max())
     return {"tile": TILE, "columns": -(-most // 2), "classes": classes, "kinds": kinds, "rows": rows}
 
 

@@ -35,13 +35,14 @@
     document.querySelectorAll("[data-en], [data-label-en], [data-alt-en]").forEach(translate);
     button.lang = state.lang === "en" ? "ar" : "en";
   }
-  // The first block that is in view stays where it is.
+  // The first block whose top is in view stays where it is; if there is none, the one that fills the view.
   function keepPlace(change) {
-    const anchor = [...document.querySelectorAll("main h2, main h3, main article:not([hidden]), main table, main figure, main li")]
-      .find((element) => element.getBoundingClientRect().bottom > 0 && element.getBoundingClientRect().top < innerHeight);
-    const before = anchor && anchor.getBoundingClientRect().top;
+    const blocks = [...document.querySelectorAll("main :is(h2, h3, p, article, tr, figure, li, details)")]
+      .map((element) => [element, element.getBoundingClientRect()])
+      .filter(([, box]) => box.height > 0 && box.bottom > 0 && box.top < innerHeight);
+    const [anchor, box] = blocks.find(([, one]) => one.top >= 0) || blocks[0] || [];
     change();
-    if (anchor && scrollY > 0) scrollBy({ top: anchor.getBoundingClientRect().top - before, behavior: "instant" });
+    if (anchor && scrollY > 0) scrollBy({ top: anchor.getBoundingClientRect().top - box.top, behavior: "instant" });
   }
   const button = document.getElementById("language");
   button.addEventListener("click", () => {
