@@ -45,7 +45,7 @@ class Chart:
 
     @property
     def svg(self) -> Markup:
-        """The picture; its first line gives its name to a screen reader."""
+        """The picture; to a screen reader it is its title and the last value of each line."""
         points = [point for series in self.series for point in series.points]
         if not points:
             return Markup("")
@@ -53,9 +53,15 @@ class Chart:
         x_ticks = self.x_ticks or nice_ticks(min(x for x, _ in points), max(x for x, _ in points))
         parts = [*self._grid(x_ticks, y_ticks), *(self._line(i, x_ticks, y_ticks) for i in range(len(self.series)))]
         head = Markup('<svg viewBox="0 0 {} {}" role="img" direction="ltr" aria-label="{}" {}>').format(
-            WIDTH, HEIGHT, self.title["en"], _both("data-label", self.title)
+            WIDTH, HEIGHT, self.summary["en"], _both("data-label", self.summary)
         )
         return head + Markup("\n").join(parts) + Markup("</svg>")
+
+    @property
+    def summary(self) -> Text:
+        """The title, and where each line ends."""
+        ends = {language: [f"{one.name[language]} {max(one.points)[1]:.3g}" for one in self.series] for language in LANGUAGES}
+        return {language: f"{self.title[language]}: {'; '.join(ends[language])}" for language in LANGUAGES}
 
     def _grid(self, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> list[Markup]:
         rows = [

@@ -78,9 +78,9 @@ def _towers(tables: Tables) -> Finding:
 
 def _every_run(tables: Tables) -> Finding:
     rows = _measured(tables.specialisation)
-    single = rows[rows["members"].map(len) == 1]
-    if single.empty:
+    if rows.empty:
         return None
+    single = rows[rows["members"].map(len) == 1]
     significant = int((single["p_value"] < SIGNIFICANT).sum())
     aucs = {"lowest": number(single["auc"].min()), "highest": number(single["auc"].max())}
     return significant == len(single), {
@@ -92,9 +92,10 @@ def _every_run(tables: Tables) -> Finding:
 
 
 def _plausible(tables: Tables) -> Finding:
-    rows = _measured(tables.rates).dropna(subset="top5_error")
-    if rows.empty:
+    rows = _measured(tables.rates)
+    if rows.empty or rows["top5_error"].isna().all():
         return None
+    rows = rows.dropna(subset="top5_error")
     row = rows.iloc[0]
     right = 1 - row["top5_error"]
     values = {"model": row["model"], "right": percent(right), "images": f"{int(row['num_images']):,}"}

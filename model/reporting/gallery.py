@@ -5,23 +5,20 @@ Called by `model.reporting.page`.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from base.errors import InputError
-from model.reporting.photographs import first_synonym, square
+from model.reporting.photographs import Picture, first_synonym, square
 
 TILE = 64
 """(ours) Pixels of a neighbour's side; the query has twice as many."""
 
 QUALITY = 72
 """(ours) Of the JPEGs: about 20 KB for a query and 18 neighbours."""
-
-Picture = Callable[[str], bytes]
-"""Return the JPEG of an image by its key."""
 
 
 def gallery_json(neighbours: pd.DataFrame, predictions: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
@@ -31,16 +28,19 @@ def gallery_json(neighbours: pd.DataFrame, predictions: pd.DataFrame, names: Map
     and for each kind its neighbours: (key, class, distance, rank by pixels or null).
 
     Raises:
-        InputError: the network did not answer a query.
+        InputError: the network did not answer a query, or the query has no label.
+        ValueError: the neighbours are of several networks.
     """
+    if neighbours.duplicated(["query_id", "space", "method", "bits", "rank"]).any():
+        raise ValueError("a query has two neighbours of one rank; expected the neighbours of one network and one seed of codes")
     answers = {str(row["image_id"]): row for row in predictions.to_dict("records")}
     wnids = sorted({*neighbours["query_wnid"], *neighbours["neighbour_wnid"], *_answered(answers, neighbours)})
     place = {wnid: number for number, wnid in enumerate(wnids)}
     kinds = list(dict.fromkeys(_kind(row) for row in neighbours.to_dict("records")))
     rows = []
     for query, group in neighbours.groupby("query_id", sort=False):
-        if query not in answers:
-            raise InputError(f"no prediction for the query {query}; choose queries of the split that was scored")
+        if query not in answers or pd.isna(answers[str(query)]["rank"]):
+            raise InputError(f"no labelled prediction for the query {query}; choose queries of the split that was scored")
         records = group.to_dict("records")
         answer, lists = answers[str(query)], [sorted(_of(records, kind), key=lambda row: row["rank"]) for kind in kinds]
         best = [[place[wnid], round(float(p), 3)] for wnid, p in zip(answer["top5_wnid"], answer["top5_prob"], strict=True)]

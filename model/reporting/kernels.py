@@ -45,7 +45,7 @@ def kernel_sheet(towers: Sequence[NDArray[np.floating]]) -> NDArray[np.uint8]:
     Each tower starts on a row of its own.
     """
     scale = max(float(np.abs(kernels).max()) for kernels in towers) or 1.0
-    return np.concatenate([_tower_sheet(kernels, scale, last=kernels is towers[-1]) for kernels in towers])
+    return np.concatenate([_tower_sheet(kernels, scale) for kernels in towers])[:-GAP]
 
 
 def png_of(sheet: NDArray[np.uint8]) -> bytes:
@@ -55,7 +55,7 @@ def png_of(sheet: NDArray[np.uint8]) -> bytes:
     return data.getvalue()
 
 
-def _tower_sheet(kernels: NDArray[np.floating], scale: float, last: bool) -> NDArray[np.uint8]:
+def _tower_sheet(kernels: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
     count, _, height, width = kernels.shape
     rows = -(-count // KERNELS_PER_ROW)
     columns = min(count, KERNELS_PER_ROW)
@@ -64,4 +64,4 @@ def _tower_sheet(kernels: NDArray[np.floating], scale: float, last: bool) -> NDA
     for place, kernel in enumerate(colours):
         top, left = (step * (size + GAP) for step, size in zip(divmod(place, columns), (height, width), strict=True))
         sheet[top : top + height, left : left + width] = kernel
-    return sheet[: -GAP if last else None, :-GAP]
+    return sheet[:, :-GAP]

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.reporting.figures import save
-from model.reporting.photographs import square
+from model.reporting.photographs import Picture, square
 
 SIDE = 192
 """(ours) Pixels of an image, enough for print at the width of a column."""
@@ -26,6 +27,16 @@ class Strip:
     neighbours: tuple[bytes, ...]
     right: tuple[bool, ...]
     """Whether each neighbour is of the query's class."""
+
+
+def make_strips(neighbours: pd.DataFrame, query_picture: Picture, database_picture: Picture) -> list[Strip]:
+    """Return a strip for each query of some rows of `neighbours`, which are of one space and one method."""
+    strips = []
+    for query, group in neighbours.groupby("query_id", sort=False):
+        rows = group.sort_values("rank")
+        right = tuple(bool(same) for same in rows["neighbour_wnid"] == rows["query_wnid"])
+        strips.append(Strip(query_picture(str(query)), tuple(map(database_picture, rows["neighbour_id"])), right))
+    return strips
 
 
 def draw_strips(strips: Sequence[Strip], path: Path) -> None:

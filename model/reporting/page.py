@@ -23,10 +23,10 @@ from base.files import atomic_write, write_text
 from base.progress import Progress, Silent
 from model.reporting.catalogue import LANGUAGES, Text, catalogue, text
 from model.reporting.claims import Tables, claims
-from model.reporting.gallery import Picture, gallery_json, strip_of
+from model.reporting.gallery import gallery_json, strip_of
 from model.reporting.kernels import kernel_sheet, png_of
 from model.reporting.panels import Panel
-from model.reporting.photographs import first_synonym, square
+from model.reporting.photographs import Picture, first_synonym, square
 from model.reporting.provenance import Provenance
 from model.reporting.sections import (
     gain_table,

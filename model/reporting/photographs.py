@@ -1,10 +1,14 @@
 """Photographs and class names as a figure shows them. Called by the other modules of `model.reporting`."""
 
 import io
+from collections.abc import Callable
 
 from PIL import Image, ImageOps
 
 from base.errors import InputError
+
+Picture = Callable[[str], bytes]
+"""Return the JPEG of an image by its key."""
 
 
 def square(jpeg: bytes, side: int) -> Image.Image:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from model.reporting.catalogue import Text, text
@@ -47,7 +48,7 @@ class Provenance:
 
 def _shown(value: Any) -> str:
     """Return a value as text; empty if it is unknown."""
-    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+    if isinstance(value, list | tuple | np.ndarray):
         return " ".join(filter(None, map(_shown, value)))
     if value is None or pd.isna(value):
         return ""

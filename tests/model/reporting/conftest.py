@@ -10,14 +10,16 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
 from model.evaluation.error_rates import ErrorCounts
-from model.evaluation.kernels import FirstLayer, specialisation_rows
+from model.evaluation.kernels import SPECIALISATION, FirstLayer, specialisation_rows
 from model.evaluation.published import published_rows
 from model.evaluation.rows import rate_columns
+from model.evaluation.schemas import ERROR_RATES
 from model.reporting.page import Report
 from model.reporting.panels import make_panels
 
@@ -42,6 +44,11 @@ def jpeg(number, size=(80, 64)):
     data = io.BytesIO()
     Image.new("RGB", size, (40 * number % 256, 90 * number % 256, 200)).save(data, "JPEG")
     return data.getvalue()
+
+
+def read_back(rows, schema):
+    """Return rows with the types that a Parquet file gives them."""
+    return pa.Table.from_pylist(rows, schema=schema).to_pandas()
 
 
 def rate(table, model, seed, wrong):
@@ -101,13 +108,13 @@ def report():
     return Report(
         name="demo",
         names=NAMES,
-        rates=pd.DataFrame([*published, rate("table2", "1 CNN", 0, 301), rate("members", "CNN, seed 1", 1, 311)]),
+        rates=read_back([*published, rate("table2", "1 CNN", 0, 301), rate("members", "CNN, seed 1", 1, 311)], ERROR_RATES),
         comparisons=pd.DataFrame(
             [{**pair, "rank": 1, "difference": 0.039, "difference_low": 0.027, "difference_high": 0.052, **PROVENANCE}]
         ),
         curves={"CNN, seed 0": pd.DataFrame(epochs)},
         kernels=kernels,
-        specialisation=pd.DataFrame(specialisation_rows(layers)),
+        specialisation=read_back(specialisation_rows(layers), SPECIALISATION),
         panels=make_panels(predictions, {query: jpeg(number) for number, query in enumerate(queries[:3])}),
         retrieval=retrieval(),
         neighbours=neighbours(),
