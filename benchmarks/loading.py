@@ -1,8 +1,8 @@
-"""Our loader against the obvious one, webdataset and Pillow in torch's DataLoader: `python -m benchmarks.loading`.
+"""Our loader against the usual one, webdataset and Pillow in torch's DataLoader: `python -m benchmarks.loading`.
 
-Both read the same 256 × 256 shards from the page cache and give batches of random 224 × 224 crops, mirrored at random. A rate
-counts from the arrival of an epoch's first batch to its end, so that no side pays for starting up; what starting costs is
-printed. Batches that a side has ready by then are its gain: up to two of ours, up to four of theirs.
+Both read the same 256 × 256 shards from the page cache and yield batches of random 224 × 224 crops, mirrored at random. A rate
+is measured from the first batch of an epoch to its end, so that starting up is not counted; it is printed. Each side gains the
+batches that are ready by then: up to two of ours, up to four of theirs.
 """
 
 import argparse
@@ -24,11 +24,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from base.errors import InputError
 from benchmarks.photographs import PHOTOGRAPHS, Photographs
 from benchmarks.record import COLOURS, alternate, record
 from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.listing import write_lists
 from data_shards.loading.dali import Loader
 from data_shards.planning import ShardConfig, plan_shards
@@ -44,7 +45,7 @@ SIDE = 256
 
 
 def choose_images(source: Path | None, num_images: int) -> tuple[Dataset, str]:
-    """Return photographs where there are some, else drawn images, and what to call them."""
+    """Return photographs if there are any, else synthetic images, and their name in the results."""
     source = source or (PHOTOGRAPHS if PHOTOGRAPHS.exists() else None)
     if source is None:
         return Synthetic(-(-num_images // 20), 1, side=SIDE), "synthetic images"
@@ -52,7 +53,7 @@ def choose_images(source: Path | None, num_images: int) -> tuple[Dataset, str]:
 
 
 def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
-    """Write the training split with the project's own writer; return the shards, their bytes in the page cache."""
+    """Write the training split with the project's own writer; return the shards, whose bytes are then in the page cache."""
     config = ShardConfig(storage=f"square{SIDE}", samples_per_shard=250)
     shards, work = directory / "train", directory / "train.work"
     shards.mkdir()
@@ -61,24 +62,24 @@ def make_shards(dataset: Dataset, directory: Path) -> ShardSet:
     with ProcessPoolExecutor(WORKERS) as pool:
         for written in pool.map(partial(write_shard, dataset, config=config, directory=shards, work=work), plan):
             if written.bad_images:
-                raise ValueError(f"an image cannot be decoded: {written.bad_images[0]}")
+                raise InputError(f"an image cannot be decoded: {written.bad_images[0]}; remove it")
     write_lists(dataset, shards, work)
     return ShardSet.open(shards)
 
 
 def our_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:
-    """Yield uint8 (N, H, W, 3): one epoch of the loader that training uses."""
+    """Yield one epoch of the loader that training uses, uint8 (N, H, W, 3)."""
     loader = Loader(shards, CROP, BATCH, torch.device("cpu"), WORKERS)
     return (images for images, _, _ in loader.training_epoch(0, next(epochs)))
 
 
 def our_float_batches(shards: ShardSet, epochs: Iterator[int]) -> Iterator[Tensor]:
-    """Yield what the network reads: float32 (N, 3, H, W), channels-last in memory, mean subtracted."""
+    """Yield the network's input: float32 (N, 3, H, W), channels-last in memory, mean subtracted."""
     return (subtract_mean(images, COLOURS) for images in our_batches(shards, epochs))
 
 
 def their_batches(shards: ShardSet, transform: Callable[[NDArray[np.uint8]], Tensor]) -> Iterator[Tensor]:
-    """Yield batches as webdataset's documentation builds them: shuffled, decoded, cropped and batched in the workers."""
+    """Yield batches as in webdataset's documentation: shuffled, decoded, cropped and batched in the workers."""
     dataset = (
         wds.WebDataset([str(tar) for tar in shards.tars], shardshuffle=100)
         .shuffle(1000)
@@ -90,12 +91,12 @@ def their_batches(shards: ShardSet, transform: Callable[[NDArray[np.uint8]], Ten
 
 
 def keep_bytes(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return the pixels as they are: uint8 (H, W, 3)."""
+    """Return the pixels unchanged: uint8 (H, W, 3)."""
     return torch.from_numpy(pixels)
 
 
 def to_normalised(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return float32 (3, H, W), mean subtracted: torchvision's `ToTensor` and `Normalize` but for their divisions."""
+    """Return float32 (3, H, W), mean subtracted: torchvision's `ToTensor` and `Normalize` without their divisions."""
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).sub_(MEAN)
 
 
@@ -118,7 +119,7 @@ def _collate(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
 
 
 def epoch_rate(batches: Callable[[], Iterable[Tensor]], num_images: int) -> float:
-    """Run through one epoch; return images a second, from the first batch's arrival to the last's."""
+    """Read one epoch; return images a second, from the first batch to the last."""
     created = perf_counter()
     iterator = iter(batches())
     first = len(next(iterator))
@@ -131,7 +132,7 @@ def epoch_rate(batches: Callable[[], Iterable[Tensor]], num_images: int) -> floa
 
 
 def bare_rate(jpegs: list[bytes]) -> float:
-    """Decode everything whole, with as many threads as the loader has, and do nothing else; return images a second."""
+    """Decode whole images with as many threads as the loader has, and nothing else; return images a second."""
     start = perf_counter()
     with ThreadPoolExecutor(WORKERS) as pool:
         decoded = sum(pool.map(_num_decoded, (jpegs[n::16] for n in range(16))))
@@ -150,11 +151,11 @@ def stored_jpegs(shards: ShardSet) -> list[bytes]:
 
 
 def main() -> None:
-    """Make the shards, measure, record."""
+    """Write the shards, measure and record."""
     arguments = _arguments()
     dataset, shown = choose_images(arguments.images, arguments.num_images)
     with tempfile.TemporaryDirectory(prefix="benchmark-loading-") as directory:
-        print(f"making {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown}", flush=True)
+        print(f"writing {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown}", flush=True)
         measure(make_shards(dataset, Path(directory)), shown, arguments.rounds)
 
 
@@ -179,7 +180,7 @@ def measure(shards: ShardSet, shown: str, rounds: int) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=Path, help=f"a tar or a folder of photographs, instead of {PHOTOGRAPHS}")
-    parser.add_argument("--num-images", type=int, default=4000, help="how many to shard, repeating them where there are fewer")
+    parser.add_argument("--num-images", type=int, default=4000, help="how many to shard, repeated if there are fewer")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each side to take the median of")
     return parser.parse_args()
 

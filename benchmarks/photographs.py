@@ -1,4 +1,4 @@
-"""Real photographs as a dataset: the images of a tar or a folder, repeated until there are enough of them.
+"""Real photographs as a dataset: the images of a tar or a folder, repeated until there are enough.
 
 Read by `benchmarks.loading` and `benchmarks.sharding`.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Split, as_table
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples-500.tar"
@@ -18,14 +19,14 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True)
 class Photographs(Dataset):
-    """The images of a tar or a folder, under other names each time they come round, until there are `num_images` of them."""
+    """The images of a tar or a folder, repeated under new names until there are `num_images`."""
 
     source: Path
     num_images: int
     name = "photographs"
 
     def classes(self) -> list[ImageClass]:
-        """Return two classes: what is shown does not matter here."""
+        """Return two classes; the labels mean nothing."""
         return [ImageClass("n00000000", "even"), ImageClass("n00000001", "odd")]
 
     def samples(self, split: Split) -> pa.Table:
@@ -34,10 +35,10 @@ class Photographs(Dataset):
         return as_table(self.rows())
 
     def rows(self) -> list[Sample]:
-        """Return the samples one by one, one round of the images after the other."""
+        """Return the samples as rows."""
         found = _in_folder(self.source) if self.source.is_dir() else _in_tar(self.source)
         if not found:
-            raise ValueError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
+            raise InputError(f"{self.source} holds no {', '.join(sorted(SUFFIXES))}; expected a tar or a folder of images")
         repeated = (found[i % len(found)] for i in range(self.num_images))
         return [Sample(f"n0000000{i % 2}", f"{i:06d}.jpg", *place) for i, place in enumerate(repeated)]
 

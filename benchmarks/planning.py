@@ -1,8 +1,7 @@
-"""The plan of the largest release, against its limits: `python -m benchmarks.planning`.
+"""Planning the largest release, against limits of time and memory: `python -m benchmarks.planning`.
 
-As many samples as ImageNet has in its release of fall 2011, from a list of members that is made up: no image is read. A process
-of its own asks for the samples and plans their shards, as `tasks.workers.plan` does; its time and its peak memory are those of
-the whole process.
+As many samples as in ImageNet's release of fall 2011, from a synthetic list of members: no image is read. A new process reads
+the list and plans the shards, as `tasks.workers.plan` does. Time and peak memory are those of the whole process.
 """
 
 import argparse
@@ -32,7 +31,7 @@ BYTES_AN_IMAGE = 110_000
 
 
 def write_made_up_members(path: Path, num_images: int) -> None:
-    """Write a list of members as a scan would: class after class, their order and that of their images any."""
+    """Write a list of members as a scan would: class after class, the classes and their images in any order."""
     numbers = np.random.default_rng(0).choice(np.arange(10_000, 15_000_000), NUM_CLASSES, replace=False)
     wnids = pa.array([f"n{number:08d}" for number in numbers])
     with pq.ParquetWriter(path, MEMBERS, compression="zstd") as writer:
@@ -49,7 +48,7 @@ def write_made_up_members(path: Path, num_images: int) -> None:
 
 
 def plan(directory: Path) -> None:
-    """Plan what the training half of the list holds: what is measured."""
+    """Plan the training split; this is measured."""
     archive = directory / ARCHIVE
     dataset = Fall(FALL2011, directory, lists={archive: directory / "members.parquet"})
     made = plan_shards(dataset, "train", ShardConfig(), directory)
@@ -57,9 +56,9 @@ def plan(directory: Path) -> None:
 
 
 def plan_at_scale(num_images: int) -> None:
-    """Make up the list, plan it in a child process, and record its time and its peak memory against their limits."""
+    """Write a list, plan it in a child process, and record its time and its peak memory against the limits."""
     with tempfile.TemporaryDirectory(prefix="benchmark-planning-") as directory:
-        print(f"making up a list of {num_images:,} images", flush=True)
+        print(f"writing a list of {num_images:,} images", flush=True)
         (Path(directory) / ARCHIVE).touch()
         write_made_up_members(Path(directory) / "members.parquet", num_images)
         start = perf_counter()
@@ -74,9 +73,9 @@ def plan_at_scale(num_images: int) -> None:
 
 
 def main() -> None:
-    """Measure and record, or plan where this is the child."""
+    """Measure and record; plan, if this is the child."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, help="how many to make up")
+    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, help="how many the list holds")
     parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.plan:

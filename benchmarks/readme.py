@@ -43,7 +43,7 @@ def keep(tables: Path, preset: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     for name, schema in SCHEMAS.items():
         table = upgrade(pq.read_table(tables / f"{name}.parquet"), schema)
-        rows = [row for row in table.to_pylist() if row["preset"] == preset]
+        rows: list[Row] = [row for row in table.to_pylist() if row["preset"] == preset]
         last = max(rows, key=lambda row: row["created_at"])["run_id"]
         kept = pa.Table.from_pylist([row for row in rows if row["run_id"] == last], schema=schema)
         write_whole(_kept_path(preset, name), [kept], schema)

@@ -1,6 +1,6 @@
-"""Two rates in, one line of JSON out: what every benchmark measured, where and when.
+"""Two rates to one line of JSON: what a benchmark measured, where and when.
 
-Called by `benchmarks.loading` and `benchmarks.training`; the lines gather in `benchmarks/results`.
+Called by every benchmark; the lines are appended to files in `benchmarks/results`.
 """
 
 import json
@@ -19,19 +19,18 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 LOAD = os.getloadavg()[0]
-"""Processes that ran or waited, on average over the minute before the benchmark began: others' work, which slows it."""
+"""Mean number of processes that ran or waited in the minute before the benchmark: other work, which slows it down."""
 
 COLOURS = Colours(mean=(124, 116.5, 104), deviations=(5, 19, 68), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
-"""About ImageNet's; any take as long."""
+"""About ImageNet's; the values do not change the time."""
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Call each side once a round, in turn, and return the median of each side's rates.
 
-    On a machine that others use too, whatever slows one side down then slows the other down as well. A round before the first
-    warms both up and is not counted.
+    Other work on the machine then slows down both sides alike. A first round warms both up and is not counted.
     """
-    print(f"  load before the start {LOAD:.1f} on {_num_cores()} cores; above 0.5 others disturb the measurement", flush=True)
+    print(f"  load before the start {LOAD:.1f} on {_num_cores()} cores; above 0.5, other work disturbs the rates", flush=True)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, measure in sides.items():
@@ -43,7 +42,7 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
 
 
 def record(benchmark: str, name: str, ours: float, theirs: float, target: float | None, unit: str) -> None:
-    """Append the ratio of two rates to `results/BENCHMARK.jsonl` and print it, with whether it meets the target."""
+    """Append the ratio of two rates to `results/BENCHMARK.jsonl`; print it, and whether it meets the target."""
     line = {
         "name": name,
         "ratio": ours / theirs,
@@ -64,7 +63,7 @@ def record(benchmark: str, name: str, ours: float, theirs: float, target: float 
 
 
 def machine() -> str:
-    """Return the processor, how many cores this process may use, and the GPU where there is one."""
+    """Return the processor, the number of cores that this process may use, and the GPU if there is one."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "unknown CPU")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
@@ -76,6 +75,6 @@ def _num_cores() -> int:
 
 
 def commit() -> str:
-    """Return what `git describe` calls the code, `-dirty` where it was changed since."""
+    """Return the name that `git describe` gives the code; it ends in `-dirty` if files were changed since the commit."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,7 +1,7 @@
-"""Our writer against the obvious ones: `python -m benchmarks.sharding`.
+"""Our writer against the usual ones: `python -m benchmarks.sharding`.
 
-All sides read the same full-size photographs from the page cache and write shards to the same disk; ours checks, hashes, lists
-and flushes them besides. Each side's processes are started once; its first round, which is not counted, warms them up.
+All sides read the same full-size photographs from the page cache and write shards to the same disk. Ours also checks, hashes,
+lists and flushes them. The processes of a side are started once; a first round warms them up and is not counted.
 """
 
 import argparse
@@ -30,20 +30,20 @@ from data_shards.images import QUALITY
 from data_shards.planning import Plan, ShardConfig, plan_shards
 from data_shards.writing import write_shard
 
-# What is heavy and belongs to one side is imported where it is used: every process imports this module, and its memory counts.
+# Every process imports this module, and its memory counts: heavy imports of one side are in its functions.
 
 Job = Callable[..., "Done"]
-"""Writes what falls to one process into the folder `directory`."""
+"""Writes the part of one process into the folder `directory`."""
 
 SIDE = 256
 SAMPLES_PER_SHARD = 250
 
 
 class Done(NamedTuple):
-    """What a process has written so far."""
+    """What a process has written."""
 
     num_images: int
-    peak_memory: int  # bytes, of the process since it was started
+    peak_memory: int  # bytes, of the process since its start
 
 
 def our_writer(dataset: Photographs, config: ShardConfig, work: Path, numbers: range, directory: Path) -> Done:
@@ -55,12 +55,12 @@ def our_writer(dataset: Photographs, config: ShardConfig, work: Path, numbers: r
 
 
 def webdataset_with_pillow(samples: list[Sample], directory: Path) -> Done:
-    """Write squares as people write them."""
+    """Write squares with Pillow and webdataset."""
     return _webdataset(samples, directory, _pillow_square)
 
 
 def webdataset_as_it_is(samples: list[Sample], directory: Path) -> Done:
-    """Write the files' own bytes."""
+    """Write the unchanged files with webdataset."""
     return _webdataset(samples, directory, bytes)
 
 
@@ -89,7 +89,7 @@ def _pillow_square(data: bytes) -> bytes:
 
 
 def bare_loop(samples: list[Sample], num_threads: int, directory: Path) -> Done:
-    """Decode, scale, encode and put into a tar, and nothing else."""
+    """Decode, scale, encode and write into a tar, and nothing else."""
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(num_threads) as pool, tarfile.open(directory / "bare.tar", "w") as tar:
         for sample, jpeg in zip(samples, pool.map(_bare_square, samples), strict=True):
@@ -119,7 +119,7 @@ def copied(samples: list[Sample], directory: Path) -> Done:
 
 
 def decoded(samples: list[Sample], directory: Path) -> Done:
-    """Decode and write nothing."""
+    """Decode, and write nothing."""
     del directory
     for sample in samples:
         simplejpeg.decode_jpeg(_read(sample), "RGB")
@@ -140,7 +140,7 @@ def _peak_memory() -> int:
 
 
 class Side:
-    """Processes of its own, and what each of them is to do in a round."""
+    """One side of a comparison: its processes, and the job of each in a round."""
 
     def __init__(self, name: str, jobs: list[Job], num_images: int, workspace: Path) -> None:
         self.name, self.jobs, self.num_images, self.workspace = name, jobs, num_images, workspace
@@ -156,25 +156,25 @@ class Side:
         seconds = perf_counter() - start
         shutil.rmtree(directory)
         if sum(part.num_images for part in done) != self.num_images:
-            raise RuntimeError(f"{self.name} wrote {done}, which does not make {self.num_images:,} images")
+            raise RuntimeError(f"{self.name} wrote {done}, expected {self.num_images:,} images")
         self.peak_memory = max(self.peak_memory, *(part.peak_memory for part in done))
         return self.num_images / seconds
 
     def stop(self) -> None:
-        """Let the processes go."""
+        """Stop the processes."""
         for process in self.processes:
             process.shutdown()
 
 
 class Bench:
-    """The sides, all over the same photographs."""
+    """Makes the sides, all of the same photographs."""
 
     def __init__(self, source: Path, num_images: int, workspace: Path) -> None:
         self.dataset, self.workspace = Photographs(source, num_images), workspace
         self.samples = self.dataset.rows()
 
     def ours(self, name: str, config: ShardConfig, processes: int) -> Side:
-        """Return our writer, its shards dealt out to processes."""
+        """Return our writer, its shards divided among processes."""
         work = Path(tempfile.mkdtemp(dir=self.workspace))
         plan = plan_shards(self.dataset, "train", config, work)
         numbers = [range(first, len(plan), processes) for first in range(processes)]
@@ -182,7 +182,7 @@ class Bench:
         return self._side(name, jobs)
 
     def theirs(self, name: str, write: Callable[..., Done], processes: int, **options: int) -> Side:
-        """Return another writer, the samples dealt out to processes."""
+        """Return another writer, the samples divided among processes."""
         return self._side(name, [partial(write, self.samples[first::processes], **options) for first in range(processes)])
 
     def _side(self, name: str, jobs: list[Job]) -> Side:
@@ -228,7 +228,7 @@ def measure_originals(bench: Bench, rounds: int) -> None:
 
 
 def measured(sides: list[Side], rounds: int) -> dict[str, float]:
-    """Return the median rate of each side; print how much memory its processes took."""
+    """Return the median rate of each side; print the peak memory of its processes."""
     from benchmarks.record import alternate
 
     rates = alternate({side.name: side.rate for side in sides}, rounds)
@@ -250,7 +250,7 @@ def _recorder(storage: str, rates: dict[str, float], bench: Bench) -> Callable[[
 
 
 def main() -> None:
-    """Measure, record."""
+    """Measure and record."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="benchmark-sharding-") as name:
         workspace = Path(name)
@@ -267,8 +267,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=Path, default=PHOTOGRAPHS, help=f"a tar or a folder of photographs, instead of {PHOTOGRAPHS}"
     )
-    parser.add_argument("--num-images", type=int, default=1000, help="how many to write, repeating them where there are fewer")
-    parser.add_argument("--rounds", type=int, default=5, help="of each side, to take the median of")
+    parser.add_argument("--num-images", type=int, default=1000, help="how many to write, repeated if there are fewer")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each side to take the median of")
     return parser.parse_args()
 
 

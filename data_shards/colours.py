@@ -1,9 +1,9 @@
-"""The colours of a training set: what is subtracted from every pixel, and along which directions colour noise runs.
+"""A training set to its colours: the mean to subtract from every pixel, and the directions of colour noise.
 
-Called by `tasks.workers.colours`; the result travels with the weights, so that testing subtracts what training did.
+Called by `tasks.workers.colours`. The result is saved with the weights, so that testing subtracts what training did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_shards.images import decode_jpeg
+from base.errors import InputError
+from data_shards.decoding import BadImageError, decode_jpeg
 from data_shards.shard_set import ShardSet
 
 IMAGES_PER_PORTION = 32
+"""(ours) A thread adds up so many images at a time; few sums then wait to be added."""
 
 
 class Colours(NamedTuple):
@@ -29,11 +31,11 @@ class Colours(NamedTuple):
     """The unit eigenvector of each deviation."""
     num_images: int
     mean_image: NDArray[np.float32] | None
-    """(H, W, 3) the mean of each pixel, where all images are of one size."""
+    """(H, W, 3) the mean of each pixel; None if the images have different sizes."""
 
 
 class _Sums(NamedTuple):
-    """Exact in float64 for as many as 2 × 10⁶ images of 256 × 256: sums stay below 2⁵³."""
+    """Sums over pixels; exact in float64 for up to 2 × 10⁶ images of 256 × 256, whose sums are below 2⁵³."""
 
     pixels: int
     first: NDArray[np.float64]  # (3,)
@@ -41,24 +43,28 @@ class _Sums(NamedTuple):
     image: NDArray[np.float64] | None  # (H, W, 3)
 
 
-def measure_colours(shards: ShardSet, num_threads: int) -> Iterator[int | Colours]:
-    """Yield the number of images seen after each tar, and at last the colours."""
+def measure_colours(shards: ShardSet, num_threads: int, on_tar: Callable[[int], object] = lambda seen: None) -> Colours:
+    """Return the colours; `on_tar` is called after each tar with the number of images seen so far."""
     total: _Sums | None = None
     seen = 0
     with ThreadPoolExecutor(num_threads) as pool:
         for tar, rows in shards.samples.groupby("shard", sort=False):
             jpegs = _read_jpegs(shards.directory / str(tar), list(zip(rows["offset"], rows["size"], strict=True)))
-            for sums in pool.map(_sum_up, jpegs):
-                total = sums if total is None else _add(total, sums)
+            try:
+                for sums in pool.map(_sum_up, jpegs):
+                    total = sums if total is None else _add(total, sums)
+            except BadImageError as error:
+                error.add_note(f"in {shards.directory / str(tar)}; check it with python -m flows.verify")
+                raise
             seen += len(rows)
-            yield seen
+            on_tar(seen)
     if total is None:
-        raise ValueError(f"{shards.directory} holds no image; shard some")
-    yield _colours(total, seen)
+        raise InputError(f"{shards.directory} holds no images; expected at least one; delete it to shard again")
+    return _colours(total, seen)
 
 
 def _read_jpegs(tar: Path, regions: list[tuple[int, int]]) -> Iterator[list[bytes]]:
-    """A thread's portions, so that few sums wait to be added up."""
+    """Yield the JPEGs of a tar in portions for one thread each."""
     with open(tar, "rb") as file:
         for start in range(0, len(regions), IMAGES_PER_PORTION):
             yield [_read(file, *region) for region in regions[start : start + IMAGES_PER_PORTION]]
@@ -80,7 +86,7 @@ def _image_sums(jpeg: bytes) -> _Sums:
 
 
 def _add(a: _Sums, b: _Sums) -> _Sums:
-    """Images of different sizes have no sum."""
+    """Return the sums of both; images of different sizes have no sum of images."""
     image = None
     if a.image is not None and b.image is not None and a.image.shape == b.image.shape:
         image = a.image + b.image

@@ -1,7 +1,7 @@
-"""Sets in, images that occur more than once out, by the SHA-256 of the files that they were read from.
+"""Sets to the images that occur more than once, by the SHA-256 of their source files.
 
-Called by `tasks.workers.duplicates`. The lists are read twice, once for the beginnings of all digests and once for the rows of
-those that occur again, so that fourteen million images need little memory.
+Called by `tasks.workers.duplicates`. The lists are read twice: once for the first bits of all digests, once for the rows whose
+bits occur again. So fourteen million images need little memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_shards.shard_format import SAMPLES_FILE
+
 DUPLICATES = pa.schema([(name, pa.string()) for name in ("source_sha256", "set", "key", "wnid", "name", "shard")])
-"""The columns of `duplicates.parquet`: one row an image, equal images together."""
+"""The columns of `duplicates.parquet`: one row for each image, equal images together."""
 
 
 def find_duplicates(sets: Mapping[str, Path]) -> pa.Table:
-    """Return every image whose bytes occur more than once in the sets; `set` is its set's name."""
+    """Return every image whose bytes occur more than once in the sets; the column `set` holds the name of its set."""
     beginnings = np.concatenate([_beginnings(batch) for path in sets.values() for batch in _batches(path, ["source_sha256"])])
     values, counts = np.unique(beginnings, return_counts=True)
     suspects = values[counts > 1]
@@ -31,7 +33,7 @@ def find_duplicates(sets: Mapping[str, Path]) -> pa.Table:
 
 
 def count_duplicates(duplicates: pa.Table) -> dict[str, int]:
-    """Return how many images and groups of equal images there are, and how many groups lie in several sets or classes."""
+    """Return the number of images, of groups of equal images, and of groups that span several sets or several classes."""
     groups = duplicates.group_by("source_sha256").aggregate([("set", "count_distinct"), ("wnid", "count_distinct")])
     return {
         "duplicate_images": len(duplicates),
@@ -43,11 +45,11 @@ def count_duplicates(duplicates: pa.Table) -> dict[str, int]:
 
 def _batches(directory: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     names = columns or [name for name in DUPLICATES.names if name != "set"]
-    return iter(pq.ParquetFile(directory / "samples.parquet").iter_batches(columns=names))
+    return iter(pq.ParquetFile(directory / SAMPLES_FILE).iter_batches(columns=names))
 
 
 def _beginnings(batch: pa.RecordBatch) -> NDArray[np.uint64]:
-    """The first 64 bits of each digest."""
+    """Return the first 64 bits of each digest."""
     digits = "".join(pc.utf8_slice_codeunits(batch["source_sha256"], 0, 16).to_pylist())
     return np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
 

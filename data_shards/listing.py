@@ -1,7 +1,7 @@
-"""A set's shards in, the lists over them out: `samples.parquet`, `classes.parquet` and what else a set tells of itself.
+"""A set's shards to the lists of the set: `samples.parquet`, `classes.parquet` and the rest of its metadata.
 
-Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples. `_info.json` is
-what timm looks for; a competition's hierarchy is in `synsets.parquet`, its costs, where it has any, in `cost_matrix.npy`.
+Called by `tasks.workers.close` when every shard is written. Memory does not grow with the number of samples. timm reads
+`_info.json`; a competition's hierarchy is in `synsets.parquet`, its costs, if it has any, in `cost_matrix.npy`.
 """
 
 import json
@@ -11,21 +11,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.files import write_text
 from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.devkit import Devkit
 from data_shards.planning import Plan
-from data_shards.writing import SAMPLE_LIST, BadImage, part_path
+from data_shards.shard_format import (
+    BAD_IMAGE_LIST,
+    CLASS_LIST,
+    CLASSES_FILE,
+    SAMPLE_LIST,
+    SAMPLES_FILE,
+    BadImage,
+    as_table,
+    part_path,
+)
 
 SHARDS_PER_GROUP = 64
-"""Of the rows that `samples.parquet` holds together."""
+"""Shards whose rows make one row group of `samples.parquet`."""
 
 
 class Lists(NamedTuple):
-    """What a set holds."""
+    """The content of a set."""
 
     counts: dict[str, int]
     files: dict[str, dict[str, Any]]
@@ -44,8 +53,8 @@ def write_lists(dataset: Dataset, directory: Path, work: Path) -> Lists:
     files: dict[str, dict[str, Any]] = {}
     counts = dict.fromkeys(("images", "classes", "shards", "mended", "turned", "bad_images"), 0)
     lengths: list[int] = []
-    with pq.ParquetWriter(directory / "samples.parquet", SAMPLE_LIST, compression="zstd") as writer:
-        for tables in _grouped(map(pq.read_table, parts)):
+    with pq.ParquetWriter(directory / SAMPLES_FILE, SAMPLE_LIST, compression="zstd") as writer:
+        for tables in _grouped(map(read_part, parts)):
             for table in tables:
                 about = json.loads(table.schema.metadata[b"about"])
                 files |= about["files"]
@@ -57,11 +66,17 @@ def write_lists(dataset: Dataset, directory: Path, work: Path) -> Lists:
             counts["turned"] += len(group) - group["orientation"].null_count
             writer.write_table(group)
     info = {"name": plan.split, "num_samples": sum(lengths), "filenames": [p.stem for p in parts], "shard_lengths": lengths}
-    (directory / "_info.json").write_text(json.dumps({"splits": {plan.split: info}}))
-    classes = _write_classes(dataset, directory)
+    write_text(directory / "_info.json", json.dumps({"splits": {plan.split: info}}))
     if bad_images:
-        pd.DataFrame(bad_images, columns=BadImage._fields).to_parquet(directory / "bad_images.parquet", index=False)
+        pq.write_table(as_table(bad_images, BAD_IMAGE_LIST), directory / "bad_images.parquet")
+    classes = _write_classes(dataset, directory)
     return Lists(counts | {"classes": classes, "shards": len(plan), "bad_images": len(bad_images)}, files)
+
+
+def read_part(path: Path) -> pa.Table:
+    """Return one shard's rows; `pq.read_table` would import pyarrow's datasets, a quarter of a second."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _grouped(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
@@ -71,19 +86,16 @@ def _grouped(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
 
 def _write_classes(dataset: Dataset, directory: Path) -> int:
     """Write the classes and, for a competition, its whole hierarchy and its costs; return the number of classes."""
-    classes = pd.DataFrame(
-        [(index, *entry) for index, entry in enumerate(dataset.classes())], columns=["class_index", "wnid", "words"]
-    )
     devkit = dataset.devkit()
     ids = {} if devkit is None else devkit.ilsvrc_ids
-    classes["ilsvrc_id"] = pd.Series([ids.get(wnid) for wnid in classes["wnid"]], dtype="Int32")
-    classes.to_parquet(directory / "classes.parquet", index=False)
+    classes = [(index, wnid, words, ids.get(wnid)) for index, (wnid, words) in enumerate(dataset.classes())]
+    pq.write_table(as_table(classes, CLASS_LIST), directory / CLASSES_FILE)
     if devkit is not None:
         _write_hierarchy(devkit, directory)
     return len(classes)
 
 
 def _write_hierarchy(devkit: Devkit, directory: Path) -> None:
-    pd.DataFrame(devkit.synsets).to_parquet(directory / "synsets.parquet", index=False)
+    pq.write_table(pa.Table.from_pylist([synset._asdict() for synset in devkit.synsets]), directory / "synsets.parquet")
     if devkit.cost_matrix is not None:
         np.save(directory / "cost_matrix.npy", devkit.cost_matrix)

@@ -1,8 +1,8 @@
-"""Samples in, a plan out: which sample goes into which shard under which key, for the whole split before a byte is written.
+"""Samples to a plan: which sample goes into which shard under which key, for the whole split, before a byte is written.
 
-Called by `tasks.workers.plan`, and read by whatever process writes a shard: a plan is a file of columns, one record batch a
-shard, so that fourteen million samples are planned in a minute and any shard is found at once. It lies in a folder of its own,
-beside the set, which holds what is needed until the set is closed.
+Called by `tasks.workers.plan`, and read by every process that writes a shard. A plan is an Arrow file with one record batch a
+shard, so that fourteen million samples are planned in a minute and any shard is read at once. It is in the set's work folder,
+which is deleted when the set is closed.
 """
 
 from collections import Counter
@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from base.errors import InputError
+from base.files import atomic_write
 from data_shards.datasets.dataset import SAMPLES, Dataset, Sample, Split, as_rows
-from data_shards.images import STORAGE_PATTERN
+from data_shards.storage import STORAGE_PATTERN
 
 PLAN = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("class_index", pa.int32()), *SAMPLES])
 """The columns of a plan."""
@@ -24,10 +26,10 @@ PLAN = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("class_
 PLAN_FILE = "plan.arrow"
 
 MAX_KEY = 80
-"""USTAR holds names of 100 bytes; the rest is for a digest and the suffix."""
+"""[POSIX ustar] Names have at most 100 bytes; the rest is for a digest and the suffix."""
 
 KEYS_AT_ONCE = 1 << 20
-"""Made in pieces, since on the way a key takes several times its memory."""
+"""Samples whose keys are made together: the intermediate results take several times the memory of the keys."""
 
 
 class ShardConfig(BaseModel):
@@ -43,13 +45,13 @@ class ShardConfig(BaseModel):
     """(ours) About 32 MB a shard at 256 × 256."""
 
     seed: int = Field(0, ge=0)
-    """(ours) Of the shuffle over the whole split."""
+    """(ours) Of the shuffle of the whole split."""
 
     check: bool = True
-    """(ours) Whether every image is decoded; without it, for `original` only, its header and its end alone are looked at."""
+    """(ours) Decode every image. Without it, `original` only reads its header and looks for the mark of its end."""
 
     bad_images: Literal["error", "report"] = "error"
-    """(ours) `error` stops at images that cannot be decoded; `report` leaves them out and lists them."""
+    """(ours) What to do with images that cannot be decoded: `error` stops, `report` leaves them out and lists them."""
 
 
 class ShardPlan(NamedTuple):
@@ -58,12 +60,12 @@ class ShardPlan(NamedTuple):
     name: str
     keys: list[str]
     class_indices: list[int | None]
-    """None where the truth is not public."""
+    """None if the labels are not public."""
     samples: list[Sample]
 
 
 class Plan:
-    """A plan on disk, of which any shard can be read."""
+    """A plan on disk: a sequence of shards, each read when it is asked for."""
 
     def __init__(self, work: Path) -> None:
         self._reader = pa.ipc.open_file(pa.memory_map(str(work / PLAN_FILE)))
@@ -82,7 +84,7 @@ class Plan:
         return ShardPlan(self.name_of(number), keys, class_indices, as_rows(batch))
 
     def num_samples_of(self, number: int) -> int:
-        """Return how many samples a shard is planned to hold."""
+        """Return the planned number of samples of a shard."""
         return int(self._reader.get_batch(number).num_rows)
 
     def name_of(self, number: int) -> str:
@@ -90,7 +92,7 @@ class Plan:
         return f"{self.split}-{number:05d}.tar"
 
     def sources(self) -> Counter[str]:
-        """Return how many images are read from each archive; files of their own do not count."""
+        """Return the number of images in each archive; images that are files of their own are not counted."""
         counts: Counter[str] = Counter()
         for batch in map(self._reader.get_batch, range(len(self))):
             paths = batch.filter(pc.is_valid(batch["offset"]))["path"]
@@ -100,36 +102,36 @@ class Plan:
 
 
 def plan_shards(dataset: Dataset, split: Split, config: ShardConfig, work: Path) -> Plan:
-    """Shuffle the whole split by the seed, cut it into shards, and leave the plan in the folder `work`.
+    """Shuffle the whole split by the seed, cut it into shards, and write the plan into the folder `work`.
 
     Raises:
-        ValueError: the split holds no image, one whose class is unknown, or two of one class and name.
+        InputError: the split holds no image, an image of an unknown class, or two images of one class and name.
     """
     samples = dataset.samples(split).combine_chunks()
     if not len(samples):
-        raise ValueError(f"{dataset.name} holds no image for the split {split}; expected at least one")
+        raise InputError(f"{dataset.name} has no images in the split {split}; expected at least one; check its path")
     class_indices = pc.index_in(samples["wnid"], value_set=pa.array([wnid for wnid, _ in dataset.classes()], pa.string()))
     if class_indices.null_count != samples["wnid"].null_count:
         unknown = samples.filter(pc.and_(pc.is_null(class_indices), pc.is_valid(samples["wnid"])))["wnid"][0]
-        raise ValueError(f"{dataset.name} has images of the class {unknown}, which is not among its classes")
+        raise InputError(
+            f"{dataset.name} has images of the class {unknown}, which is not in its list of classes; add it, or remove them"
+        )
     about = {"split": split, "num_samples": str(len(samples))}
     columns = [sample_keys(samples), class_indices, *samples.columns]
     table = pa.table(columns, schema=PLAN.with_metadata(about)).combine_chunks()
     order = np.random.Generator(np.random.PCG64(config.seed)).permutation(len(table))
-    partial = work / f"{PLAN_FILE}.partial"
-    with pa.ipc.new_file(str(partial), table.schema) as writer:
+    with atomic_write(work / PLAN_FILE) as file, pa.ipc.new_file(file, table.schema) as writer:
         for start in range(0, len(table), config.samples_per_shard):
             shard = table.take(pa.array(order[start : start + config.samples_per_shard]))
             writer.write_batch(shard.combine_chunks().to_batches()[0])
-    partial.rename(work / PLAN_FILE)
     return Plan(work)
 
 
 def sample_keys(samples: pa.Table) -> pa.Array:
-    """Return one key a sample, WNID and the original stem, distinct, in letters, digits, `_` and `-`.
+    """Return a distinct key for each sample: its WNID and its file's stem, in letters, digits, `_` and `-`.
 
     Raises:
-        ValueError: two samples of one class and name.
+        InputError: two samples have the same class and name.
     """
     pieces = samples.select(["wnid", "name"]).to_batches(max_chunksize=KEYS_AT_ONCE)
     keys = pa.chunked_array([_plain_keys(piece["wnid"], piece["name"]) for piece in pieces], pa.string()).combine_chunks()
@@ -139,12 +141,12 @@ def sample_keys(samples: pa.Table) -> pa.Array:
     keys = _mark(keys, pc.is_in(keys, value_set=repeated), wnids, names)
     if len(repeated := _repeated(keys)):
         place = pc.index(keys, repeated[0]).as_py()
-        raise ValueError(f"class {wnids[place]} has two images called {names[place]}; expected each name once in its class")
+        raise InputError(f"class {wnids[place]} has two images named {names[place]}; rename or remove one of them")
     return keys
 
 
 def _plain_keys(wnids: pa.Array, names: pa.Array) -> pa.Array:
-    """Keys of which some may be equal: those of `a.jpg` and `a.png`."""
+    """Return keys, some of which may be equal: those of `a.jpg` and `a.png`."""
     stems = pc.replace_substring_regex(names, r"(.)\.[^.]*$", r"\1")
     known_wnids = pc.fill_null(wnids, "")
     plain_wnids, plain_stems = (pc.replace_substring_regex(text, "[^A-Za-z0-9_-]", "-") for text in (known_wnids, stems))
@@ -156,7 +158,7 @@ def _plain_keys(wnids: pa.Array, names: pa.Array) -> pa.Array:
 
 
 def _mark(keys: pa.Array, which: pa.Array, wnids: pa.Array, names: pa.Array) -> pa.Array:
-    """Give some keys a digest of the exact class and name, which keeps them apart from their likes."""
+    """Append to some keys a digest of the exact class and name, which makes them distinct."""
     chosen = zip(*(column.filter(which).to_pylist() for column in (keys, wnids, names)), strict=True)
     marked = [f"{key[:60]}-{_digest(wnid, name)}" for key, wnid, name in chosen]
     return pc.replace_with_mask(keys, which, pa.array(marked, pa.string()))
@@ -167,6 +169,6 @@ def _digest(wnid: str | None, name: str) -> str:
 
 
 def _repeated(keys: pa.Array) -> pa.Array:
-    """Those of the keys that stand there more than once, found by sorting, which takes less time and memory than counting."""
+    """Return the keys that occur more than once. Sorting takes less time and memory than counting."""
     ordered = keys.take(pc.sort_indices(keys))
     return pc.unique(ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])))

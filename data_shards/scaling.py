@@ -1,8 +1,8 @@
-"""Pixels in, the middle of the same image at another size out.
+"""An image to the middle of a smaller one by area interpolation, compiled by numba.
 
-Called by `data_shards.images`. A smaller image is the one that `cv2.INTER_AREA` makes, each pixel the mean of the area that it
-covers, to within one level. But rows are added up before columns, and only what is kept is computed: a quarter of the time.
-Sums are in single precision and in a fixed order, so that every processor gives the same pixels.
+Called by `data_shards.images`. Each pixel is the mean of the area that it covers: that of `cv2.INTER_AREA` to within one level.
+Rows are added up before columns, and only the pixels that are kept are computed, which takes a quarter of the time. Sums are in
+single precision and in a fixed order, so that every processor gives the same pixels.
 """
 
 import math
@@ -10,13 +10,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-
-MAX_ELONGATION = 16
-"""(ours) Of an image more elongated than this only the middle is scaled up, where only a square is kept of it."""
 
 Pixels = NDArray[np.uint8]
 Places = NDArray[np.uintp]
@@ -27,22 +23,18 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def compiled(function: Function) -> Function:
-    """Have a function compiled when it is first called, and kept on disk where there is a folder that can be written."""
+    """Return a function that is compiled when it is first called, and cached on disk if a folder can be written."""
     try:
-        kept: Function = njit(nogil=True, cache=True)(function)
-        return kept
-    except RuntimeError:  # numba's, where neither the source's folder nor the user's can be written
-        anew: Function = njit(nogil=True)(function)
-        return anew
+        cached: Function = njit(nogil=True, cache=True)(function)
+        return cached
+    except RuntimeError:  # numba can write neither to the source's folder nor to the user's
+        uncached: Function = njit(nogil=True)(function)
+        return uncached
 
 
-def resize_middle(pixels: Pixels, size: tuple[int, int], kept: tuple[int, int]) -> Pixels:
-    """Return the middle `kept` (height, width) of the pixels (H, W, 3) scaled to `size`: by area down, by cubics up."""
+def scale_down(pixels: Pixels, size: tuple[int, int], kept: tuple[int, int]) -> Pixels:
+    """Return the middle `kept` (height, width) of the pixels (H, W, 3) scaled down to `size`."""
     height, width = pixels.shape[:2]
-    if size == (height, width):
-        return _middle(pixels, kept)
-    if size[0] > height or size[1] > width:
-        return _middle(_scale_up(pixels, size, kept), kept)
     rows, columns = area_weights(height, size[0], kept[0]), area_weights(width, size[1], kept[1])
     scaled = np.empty((*kept, 3), np.uint8)
     _scale_down(np.ascontiguousarray(pixels), *rows, *columns, scaled)
@@ -51,7 +43,7 @@ def resize_middle(pixels: Pixels, size: tuple[int, int], kept: tuple[int, int]) 
 
 @lru_cache(maxsize=256)  # photographs come in few sizes
 def area_weights(old: int, new: int, kept: int) -> tuple[Places, Weights]:
-    """For each of the middle `kept` of `new` pixels: the first old one it covers, and the share of that and of the next.
+    """Return the first old pixel that each of the middle `kept` of `new` pixels covers, and its weights from there on.
 
     Shapes (kept,) and (kept, taps).
     """
@@ -91,21 +83,6 @@ def _scale_row(row: Weights, left: Places, weights: Weights, scaled: Pixels) -> 
     for x in range(scaled.shape[0]):
         red = green = blue = np.float32(0.5)
         for k in range(weights.shape[1]):
-            weight, pixel = weights[x, k], row[left[x] + np.uintp(k)]  # unsigned, so that none is looked for from the end
+            weight, pixel = weights[x, k], row[left[x] + np.uintp(k)]  # unsigned: no wraparound check
             red, green, blue = red + weight * pixel[0], green + weight * pixel[1], blue + weight * pixel[2]
         scaled[x, 0], scaled[x, 1], scaled[x, 2] = np.int32(red), np.int32(green), np.int32(blue)
-
-
-def _scale_up(pixels: Pixels, size: tuple[int, int], kept: tuple[int, int]) -> Pixels:
-    height, width = pixels.shape[:2]
-    if kept != size:  # without this a strip of 1 × 3,000 would become 256 × 768,000 first
-        longest = MAX_ELONGATION * min(height, width)
-        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-        pixels = pixels[top : height - top, left : width - left]
-    new_height, new_width = round(size[0] * pixels.shape[0] / height), round(size[1] * pixels.shape[1] / width)
-    return cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]  # a stub's lapse
-
-
-def _middle(pixels: Pixels, kept: tuple[int, int]) -> Pixels:
-    top, left = (pixels.shape[0] - kept[0]) // 2, (pixels.shape[1] - kept[1]) // 2
-    return np.ascontiguousarray(pixels[top : top + kept[0], left : left + kept[1]])

@@ -1,4 +1,4 @@
-"""A finished set read again: is every shard what its lists, its index and its manifest say?
+"""A finished set to its faults: compare every shard with its list, its index and its manifest.
 
 Called by `tasks.workers.verify`, for each shard in any process.
 """
@@ -11,15 +11,15 @@ from tarfile import BLOCKSIZE, RECORDSIZE, HeaderError, TarInfo
 
 import pyarrow as pa
 
-from data_shards.images import BadImageError, decode_jpeg
-from data_shards.writing import INDEX_VERSION, WrittenSample, filled_up, index_line, index_name
+from data_shards.decoding import BadImageError, decode_jpeg
+from data_shards.shard_format import WrittenSample, filled_up, index_file, index_line, index_name
 
 MAX_FAULTS_NAMED = 3
-"""Of one shard."""
+"""Faults of one shard that are listed; the others are counted."""
 
 
 def verify_shard(rows: pa.Table, directory: Path, sha256_of: dict[str, str], decode: bool) -> Iterator[str]:
-    """Yield what is wrong with one shard, given its rows of `samples.parquet` and the SHA-256 of its files."""
+    """Yield each fault of one shard, given its rows of `samples.parquet` and the SHA-256 of its files."""
     samples = [WrittenSample(*row) for row in zip(*(rows[name].to_pylist() for name in WrittenSample._fields), strict=True)]
     name = samples[0].shard
     for file in (name, index_name(name)):
@@ -36,10 +36,10 @@ def verify_shard(rows: pa.Table, directory: Path, sha256_of: dict[str, str], dec
 
 def _verify_index(samples: list[WrittenSample], path: Path, expected: str) -> Iterator[str]:
     found = path.read_bytes()
-    if found != f"{INDEX_VERSION} {len(samples)}\n{''.join(map(index_line, samples))}".encode("ascii"):
-        yield f"{path.name} does not point where samples.parquet says"
+    if found != index_file([index_line(sample) for sample in samples]):
+        yield f"{path.name} differs from samples.parquet"
     elif sha256(found).hexdigest() != expected:
-        yield f"{path.name} is not the file that the manifest speaks of"
+        yield f"{path.name} differs from its checksum in the manifest"
 
 
 def _verify_tar(samples: list[WrittenSample], tar: mmap, expected: str, decode: bool) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _verify_tar(samples: list[WrittenSample], tar: mmap, expected: str, decode: 
     intact = sha256(tar).hexdigest() == expected
     faults = list(_verify_members(samples, tar, hashes=not intact))
     if not intact and not faults:
-        faults = ["differs from what was written, in a header or behind its last member"]
+        faults = ["differs from its checksum in the manifest, in a header or after its last member"]
     if decode and intact:
         faults += _verify_pixels(samples, tar)
     yield from (f"{name} {fault}" for fault in faults[:MAX_FAULTS_NAMED])
@@ -56,12 +56,12 @@ def _verify_tar(samples: list[WrittenSample], tar: mmap, expected: str, decode: 
 
 
 def _verify_members(samples: list[WrittenSample], tar: mmap, hashes: bool) -> Iterator[str]:
-    """Every member follows the one before it, under its name and with its size; with `hashes`, with its content too."""
+    """Yield each member that does not follow the one before it with its name and size; with `hashes`, compare its content."""
     end = 0
     for sample in samples:
         data = tar[sample.offset : sample.offset + sample.size]
         if sample.offset != end + BLOCKSIZE or not _is_member(tar, end, f"{sample.key}.jpg", sample.size):
-            yield f"does not hold {sample.key}.jpg at byte {sample.offset:,}, where its list says"
+            yield f"does not hold {sample.key}.jpg at byte {sample.offset:,} as listed"
         elif hashes and sha256(data).hexdigest() != sample.sha256:
             yield f"holds a changed {sample.key}.jpg, at byte {sample.offset:,}"
         end = filled_up(sample.offset + sample.size)

@@ -1,92 +1,38 @@
-"""A plan in, shards out: tars, their DALI indexes, and their part of the lists; identical bytes for identical inputs.
+"""A plan to shards: tars, their DALI indexes, and their parts of the list of samples; equal inputs give equal bytes.
 
-Called by `tasks.workers.shard`, for each shard in any process and any order. A shard whose part of the lists is there is whole;
-after a kill only the others are written. `data_shards.listing` joins the parts.
+Called by `tasks.workers.shard`, for each shard in any process and any order. A shard is complete when its part of the list
+exists; after a kill only the others are written. `data_shards.listing` joins the parts.
 """
 
 import json
-import os
 import tarfile
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.errors import InputError
+from base.files import atomic_write
 from data_shards.datasets.dataset import Dataset
-from data_shards.images import BadImageError, parse_storage, store
+from data_shards.decoding import BadImageError
+from data_shards.images import store
 from data_shards.planning import ShardConfig, ShardPlan
-
-INDEX_VERSION = "v1.2"
-"""[DALI wds2idx] The index format that names each component's file."""
+from data_shards.shard_format import (
+    SAMPLE_LIST,
+    BadImage,
+    WrittenSample,
+    as_table,
+    filled_up,
+    index_file,
+    index_line,
+    index_name,
+    part_path,
+)
+from data_shards.storage import parse_storage
 
 EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 """Of a file without name and content: no user, no time."""
-
-SAMPLE_LIST = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("wnid", pa.string()),
-        pa.field("class_index", pa.int32()),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("size", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("mended", pa.string()),
-        pa.field("orientation", pa.int8()),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("source_offset", pa.int64()),
-        pa.field("source_sha256", pa.string(), nullable=False),
-    ]
-)
-"""The columns of `samples.parquet`; a row is a `WrittenSample`."""
-
-
-class WrittenSample(NamedTuple):
-    """One row of `samples.parquet`."""
-
-    key: str
-    wnid: str | None
-    class_index: int | None
-    name: str
-    shard: str
-    offset: int
-    """Of the JPEG's first byte in the tar."""
-    size: int
-    """Of the JPEG in bytes."""
-    height: int
-    """Of the stored image in pixels."""
-    width: int
-    sha256: str
-    """Of the JPEG."""
-    mended: str | None
-    """What the source was where it was not an RGB JPEG."""
-    orientation: int | None
-    """How EXIF would have it turned, 2 to 8; stored as it is. None for upright."""
-    source: str
-    """The archive or file that it was read from."""
-    source_offset: int | None
-    source_sha256: str
-    """Of the file as it was read."""
-
-
-class BadImage(NamedTuple):
-    """A source that was left out, and why."""
-
-    name: str
-    wnid: str | None
-    source: str
-    source_offset: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        place = self.source if self.source_offset is None else f"{self.source} at byte {self.source_offset:,}"
-        return f"{self.name}, class {self.wnid or 'unknown'} ({place}): {self.reason}"
 
 
 class WrittenShard(NamedTuple):
@@ -99,43 +45,39 @@ class WrittenShard(NamedTuple):
 
 
 def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, directory: Path, work: Path) -> WrittenShard:
-    """Write one tar and its index into `directory`, and its part of the lists into `work`. The same plan writes the same bytes.
+    """Write one tar and its index into `directory`, and its part of the list into `work`. The same plan writes the same bytes.
 
-    Where images cannot be decoded and `bad_images` is `error`, the rest of the shard is looked at and nothing is left of it.
+    If images cannot be decoded and `bad_images` is `error`, find all of them and remove the tar.
 
     Raises:
-        OSError: a source cannot be read, or the disk is full.
-        ValueError: not one image of the shard can be decoded, and such images are to be left out.
+        InputError: a source cannot be read, or none of the images can be decoded and `bad_images` is `report`.
+        OSError: the disk is full.
     """
-    partial = directory / f"{plan.name}.partial"
-    with open(partial, "wb") as file:
+    with atomic_write(directory / plan.name) as file:
         tar = Tar(file)
         written = _write_samples(tar, dataset, plan, config)
         tar.finish()
-        _sync(file)
     if written.bad_images and config.bad_images == "error":
-        partial.unlink()
+        (directory / plan.name).unlink()
         return written
     if not written.samples:
-        raise ValueError(f"not one of the {len(plan.samples):,} images planned for {plan.name} can be decoded")
-    partial.rename(directory / plan.name)
-    index = f"{INDEX_VERSION} {len(written.samples)}\n" + "".join(map(index_line, written.samples))
-    _write_whole(directory / index_name(plan.name), lambda file: file.write(index.encode("ascii")))
+        raise InputError(
+            f"none of the {len(plan.samples):,} images planned for {plan.name} can be decoded, the first is "
+            f"{written.bad_images[0]}; check the source, or put more images into a shard"
+        )
+    index = index_file([index_line(sample) for sample in written.samples])
+    with atomic_write(directory / index_name(plan.name)) as file:
+        file.write(index)
     files = {
         plan.name: {"size": tar.offset, "sha256": tar.sha256.hexdigest()},
-        index_name(plan.name): {"size": len(index), "sha256": sha256(index.encode("ascii")).hexdigest()},
+        index_name(plan.name): {"size": len(index), "sha256": sha256(index).hexdigest()},
     }
     _write_part(written, files, part_path(plan.name, work))
     return written
 
 
-def part_path(shard: str, work: Path) -> Path:
-    """Return where a shard's part of the lists lies; it is there only when the shard is whole."""
-    return work / "parts" / f"{shard}.parquet"
-
-
 class Tar:
-    """A tar whose headers hold nothing of the day or the user, hashed while it is written."""
+    """A tar whose headers hold neither time nor user, hashed while it is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -143,10 +85,10 @@ class Tar:
         self.sha256 = sha256()
 
     def add(self, name: str, data: bytes) -> int:
-        """Append a member; return where its data begin."""
+        """Append a member; return the offset of its data."""
         begin = self.offset + tarfile.BLOCKSIZE
         for part in (member_header(name, len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)):
-            self._write(part)  # one by one: joining them would copy an image once more
+            self._write(part)  # one by one: joining them would copy the image once more
         return begin
 
     def finish(self) -> None:
@@ -160,32 +102,13 @@ class Tar:
 
 
 def member_header(name: str, size: int) -> bytes:
-    """Return what `tarfile` writes for a file of this name (ASCII, at most 100 bytes) and size, in a quarter of its time."""
+    """Return the header that `tarfile` writes for a name (ASCII, at most 100 bytes) and a size, in a quarter of its time."""
     header = bytearray(EMPTY_HEADER)
     header[: len(name)] = name.encode("ascii")
     header[124:135] = b"%011o" % size
-    header[148:156] = b" " * 8  # the sum of the bytes counts itself as blanks
+    header[148:156] = b" " * 8  # the checksum counts its own bytes as blanks
     header[148:155] = b"%06o\0" % sum(header)
     return bytes(header)
-
-
-def index_name(shard: str) -> str:
-    """`train-00000.idx` for `train-00000.tar`."""
-    return shard.removesuffix(".tar") + ".idx"
-
-
-def index_line(sample: WrittenSample) -> str:
-    """Return one line of DALI's index: each component's kind, offset, size and name."""
-    line = f"jpg {sample.offset} {sample.size} {sample.key}.jpg"
-    if sample.class_index is None:
-        return f"{line}\n"
-    label_at = filled_up(sample.offset + sample.size) + tarfile.BLOCKSIZE
-    return f"{line} cls {label_at} {len(str(sample.class_index))} {sample.key}.cls\n"
-
-
-def filled_up(size: int, unit: int = tarfile.BLOCKSIZE) -> int:
-    """Return where what ends at `size` ends when it is filled up to whole units."""
-    return -(-size // unit) * unit
 
 
 def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardConfig) -> WrittenShard:
@@ -202,7 +125,7 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
         offset = tar.add(f"{key}.jpg", image.jpeg)
         if class_index is not None:
             tar.add(f"{key}.cls", str(class_index).encode("ascii"))
-        digest, stored_as_it_was = sha256(data).hexdigest(), image.jpeg is data
+        digest, unchanged = sha256(data).hexdigest(), image.jpeg is data
         written.samples.append(
             WrittenSample(
                 key=key,
@@ -214,7 +137,7 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
                 size=len(image.jpeg),
                 height=image.height,
                 width=image.width,
-                sha256=digest if stored_as_it_was else sha256(image.jpeg).hexdigest(),
+                sha256=digest if unchanged else sha256(image.jpeg).hexdigest(),
                 mended=image.mended,
                 orientation=image.orientation,
                 source=Path(sample.path).name,
@@ -227,22 +150,6 @@ def _write_samples(tar: Tar, dataset: Dataset, plan: ShardPlan, config: ShardCon
 
 def _write_part(written: WrittenShard, files: dict[str, Any], path: Path) -> None:
     about = json.dumps({"files": files, "bad_images": written.bad_images})
-    columns = zip(*written.samples, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SAMPLE_LIST, strict=True)]
-    table = pa.table(arrays, schema=SAMPLE_LIST.with_metadata({"about": about}))
     path.parent.mkdir(exist_ok=True)
-    _write_whole(path, lambda file: pq.write_table(table, file))
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its name, flush it, and give it its name."""
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        write(file)
-        _sync(file)
-    partial.rename(path)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    with atomic_write(path) as file:
+        pq.write_table(as_table(written.samples, SAMPLE_LIST.with_metadata({"about": about})), file)

@@ -8,7 +8,7 @@ from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_shards.datasets.dataset import Split
-from data_shards.images import STORAGE_PATTERN
+from data_shards.storage import STORAGE_PATTERN
 from flows.command_line import run
 from flows.presets import PresetName, load_preset
 from tasks.checksums import check_md5

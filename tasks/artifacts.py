@@ -1,7 +1,7 @@
 """Artefacts are the cache: a folder that is either complete or absent, found again by what it was made from.
 
-Used by `tasks.make`; knows nothing of Prefect. A folder is filled under its `.partial` name, its manifest is written last, and then
-it is renamed. Its name is the beginning of the digest of its key.
+Used by `tasks.make`; knows nothing of Prefect. A folder is filled under its `.partial` name, its manifest is written last, and
+then it is renamed. Its name is the beginning of the digest of its key.
 """
 
 import shutil

@@ -2,8 +2,8 @@
 
 Imported by every job module in `tasks.jobs` and by the workers; needs nothing but pydantic.
 
-The type of a field says what it is. An *input* (a subclass of `Input`) is what the job reads; a *resource* (`Resource[...]`) is a
-path, a name or a number of processes and does not change the result; everything else is a *setting* and does.
+The type of a field says what it is. An *input* (a subclass of `Input`) is what the job reads; a *resource* (`Resource[...]`) is
+a path, a name or a number of processes and does not change the result; everything else is a *setting* and does.
 """
 
 import json

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from base.errors import InputError
 from base.progress import Message, parse
+from tasks.code import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT, PARENT_VARIABLE
 
-ROOT = Path(__file__).parent.parent
 WORKERS = "tasks.workers"
 SECONDS_TO_STOP = 25
 """From SIGTERM to SIGKILL. Training uses them to save its state."""

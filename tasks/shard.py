@@ -9,7 +9,7 @@ from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, Source, Split
 from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
-from data_shards.writing import BadImage
+from data_shards.shard_format import BadImage
 from tasks.cluster import MAX_SHARES, cluster_runner
 from tasks.compute import processors
 from tasks.job import WORK, Artifact, External

@@ -114,7 +114,7 @@ def _measure(
     mixes = [Mix(plan.members, plan.member_weights) for plan in plans if len(plan.members) > 1]
     averaged = iter(average(members, mixes) if mixes else [])
     alone = {plan.members[0]: members[plan.members[0]].answers() for plan in plans if len(plan.members) == 1}
-    made = [
+    return [
         _measured(
             plan,
             [networks[position] for position in plan.members],
@@ -123,7 +123,6 @@ def _measure(
         )
         for plan in plans
     ]
-    return made
 
 
 def _measured(plan: RowPlan, members: Sequence[Weights], settings: dict[str, object], answers: Answers) -> Measured:

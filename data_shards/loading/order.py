@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import InputError
+from data_shards.shard_format import index_file
 from data_shards.shard_set import ShardSet
-from data_shards.writing import INDEX_VERSION
 
 MAX_PIECES = 16_384
 """(ours) The order of an epoch has at most this many pieces. Each takes a memory map; Linux allows a process about 65,000."""
@@ -101,7 +101,10 @@ def write_pieces(order: Sequence[Lines], directory: Path) -> list[Piece]:
     """
     if len(order) > MAX_MAPS:
         raise InputError(f"an epoch has {len(order):,} pieces, but at most {MAX_MAPS:,} can be mapped; use larger batches")
-    return [_write_piece(piece, directory / f"{number:05d}.idx") for number, piece in enumerate(order)]
+    pieces = [Piece(tar, directory / f"{number:05d}.idx") for number, (tar, _) in enumerate(order)]
+    for (_, lines), piece in zip(order, pieces, strict=True):
+        piece.index_file.write_bytes(index_file(lines))
+    return pieces
 
 
 def draw_crops(num_images: int, play: int, seed: int, epoch: int, images_per_draw: int = 1) -> Draws:
@@ -123,8 +126,3 @@ def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
 def _parts(order: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
     """Return an order cut into at most `most` pieces of five samples or more."""
     return np.array_split(order, max(1, min(most, len(order) // 5)))
-
-
-def _write_piece(piece: Lines, index_file: Path) -> Piece:
-    index_file.write_text(f"{INDEX_VERSION} {len(piece.lines)}\n" + "\n".join(piece.lines) + "\n", encoding="ascii")
-    return Piece(piece.tar, index_file)

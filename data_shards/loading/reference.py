@@ -1,6 +1,6 @@
-"""The ten views without DALI, in Pillow and NumPy: what `data_shards.loading.dali` is held against, slow and plain.
+"""The ten views without DALI, in Pillow and NumPy: slow and plain, the reference for `data_shards.loading.dali`.
 
-Read by tests, and by whoever wants to know what a view is.
+Read by tests.
 """
 
 import io
@@ -19,7 +19,7 @@ def views(shards: ShardSet, crop: int, num_views: int) -> Iterator[Pixels]:
     """Yield every image in the order of the tars as fixed views (views, crop, crop, 3).
 
     One view is the centre; ten are the upper left, upper right, lower left and lower right corner and the centre, then their
-    reflections. [K12 §4.1] Where the centre falls between two pixels, it is the one further from the corner.
+    reflections. [K12 §4.1] If the centre falls between two pixels, it is the one further from the upper left corner.
     """
     for tar in shards.tars:
         rows = shards.samples[shards.samples["shard"] == tar.name]
@@ -30,7 +30,7 @@ def views(shards: ShardSet, crop: int, num_views: int) -> Iterator[Pixels]:
 
 
 def _decode(jpeg: bytes) -> Pixels:
-    """RGB pixels (H, W, 3), unturned whatever EXIF says."""
+    """Return RGB pixels (H, W, 3); the rotation in EXIF is ignored."""
     with Image.open(io.BytesIO(jpeg)) as image:
         return np.asarray(image.convert("RGB"))
 

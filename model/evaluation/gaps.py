@@ -7,24 +7,12 @@ import pyarrow as pa
 from model.evaluation.error_rates import NUM_BEST
 from model.evaluation.intervals import Interval, newcombe_interval
 from model.evaluation.schemas import GAPS, SCHEMA_VERSION, Row
-from model.evaluation.selection import latest
+from model.evaluation.selection import SETTING, latest
 
 PUBLISHED_GAP = 0.001
 """[K12 §6] The largest difference that the authors saw between validation and test error."""
 
-SAME_NETWORK = (
-    "table",
-    "model",
-    "dataset",
-    "source",
-    "views",
-    "members",
-    "member_weights",
-    "preset",
-    "recipe",
-    "seed",
-    "config",
-)
+SAME_NETWORK = ("table", "model", "dataset", "source", "members", "member_weights", *SETTING)
 """Columns in which the row of the validation error and that of the test error agree."""
 
 

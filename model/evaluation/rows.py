@@ -70,7 +70,7 @@ class Measured:
 
     @property
     def ensemble(self) -> tuple[tuple[str, float], ...]:
-        """Members and member weights, sorted: equal for the same ensemble, whatever its name and the order of its members."""
+        """Members and member weights, sorted: equal for the same ensemble, under any name, with its members in any order."""
         return tuple(sorted(zip(self.members, self.member_weights, strict=True)))
 
     @property

@@ -6,20 +6,8 @@ import pyarrow.compute as pc
 
 TABLES = ("table1", "table2", "fall2009")
 
-SAME_MEASUREMENT = (
-    "table",
-    "source",
-    "model",
-    "dataset",
-    "split",
-    "views",
-    "labels",
-    "classes",
-    "preset",
-    "recipe",
-    "seed",
-    "config",
-)
+SETTING = ("views", "preset", "recipe", "seed", "config")
+SAME_MEASUREMENT = ("table", "source", "model", "dataset", "split", "labels", "classes", *SETTING)
 """Rows that agree in these columns are the same measurement, made again."""
 
 

@@ -7,6 +7,8 @@ of processes), worker `join` joins them.
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from model.evaluation.classifiers import Classifier
 from tasks.job import WORK, Artifact, Job, Resource, Weights
 
@@ -43,7 +45,7 @@ class PredictJob(Job):
     """CPU threads per process; their number does not show in the result."""
     batch_size: Resource[int] = 40
     """Images decoded at a time; it does not show in the result."""
-    about: Resource[dict[str, Any]] = {}
+    about: Resource[dict[str, Any]] = Field(default_factory=dict)
     """What the file says about the images."""
 
     @property

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from data_shards.datasets.dataset import Dataset, JobSource, Split
 from data_shards.planning import Plan, ShardConfig
 from tasks.job import WORK, External, Job, Resource
@@ -30,7 +32,7 @@ class ShardJob(ShardConfig, Job):
     dataset_name: Resource[str]
     split: Resource[Split]
     unpack_dir: Resource[Path]
-    lists: Resource[Mapping[Path, Path]] = {}
+    lists: Resource[Mapping[Path, Path]] = Field(default_factory=dict)
     """For each of the archives, the list of its members."""
     bad_images: Resource[Literal["error", "report"]] = "error"
     """What is done about bad images does not change a set that has none; `tasks.shard` checks one that has."""

@@ -17,8 +17,8 @@ CHECKPOINTS = "checkpoints"
 """In the scratch space."""
 
 Layout = Literal["towers", "one-piece", "replicas"]
-"""The two towers one after the other, on one device or two; both towers in one piece on one device; or a replica on each device,
-which share every batch."""
+"""The two towers one after the other, on one device or two; both towers in one piece on one device; or a replica on each
+device, which share every batch."""
 
 
 class TrainJob(Job):

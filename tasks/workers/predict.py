@@ -1,7 +1,7 @@
 """Weights and shards to predictions: `python -m tasks.workers.predict JOB.json ... SHARE`.
 
-Images are decoded once for all networks. The predictions of every shard are a part of their own, written whole; a run that was killed continues with the shards that lack
-one. `tasks.workers.join` joins the parts.
+Images are decoded once for all networks. The predictions of every shard are a part of their own, written whole; a run that was
+killed continues with the shards that lack one. `tasks.workers.join` joins the parts.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,4 @@
-"""One network by several replicas: `python -m tasks.workers.replicas JOB.json`: `tasks.workers.train` on each device.
-
-This process is torchrun's agent. It stops all replicas where one fails, and none outlives it.
-"""
+"""One network by several replicas: torchrun starts `tasks.workers.train` once per device. Called by that worker."""
 
 import logging
 import os
@@ -13,18 +10,19 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from tasks.workers.guard import EXIT_BAD_INPUT, run_worker
-from tasks.workers.jobs import CHECKPOINTS, TrainJob
+from base.progress import Progress
+from tasks.job import JOB, WORK
+from tasks.jobs.train import TrainJob
+from tasks.workers.guard import EXIT_BAD_INPUT
 
 
-def main(job_path: Path) -> None:
-    """Run the replicas to their end."""
-    job = TrainJob.model_validate_json(job_path.read_bytes())
+def run_replicas(job: TrainJob, directory: Path, progress: Progress) -> None:
+    """Run the replicas to the end; the first one writes the counts. If one fails, stop the others and exit like it."""
     os.environ["OMP_NUM_THREADS"] = str(job.num_threads)
-    logging.disable(logging.ERROR)  # what torchrun says of an end is said below, once
-    here = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={job_path.parent / CHECKPOINTS / 'torchrun'}"]
+    logging.disable(logging.ERROR)  # torchrun's messages about a failure, which is reported below
+    options = ["--standalone", f"--nproc-per-node={len(job.devices)}", f"--log-dir={directory / WORK / 'torchrun'}"]
     try:
-        run.main([*here, "--module", "tasks.workers.train", str(job_path)])
+        run.main([*options, "--module", "tasks.workers.train", str(directory / JOB)])
     except SignalException as stopped:
         signal.signal(stopped.sigval, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.sigval)
@@ -32,9 +30,5 @@ def main(job_path: Path) -> None:
         rank, first = failed.get_first_failure()
         if first.exitcode != EXIT_BAD_INPUT:
             how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
-            print(f"replica {rank} of {len(job.devices)} {how}; the others were stopped", flush=True)
+            progress.say(f"replica {rank} of {len(job.devices)} {how}; the others were stopped")
         sys.exit(first.exitcode if first.exitcode > 0 else 1)
-
-
-if __name__ == "__main__":
-    run_worker(main)

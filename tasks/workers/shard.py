@@ -9,7 +9,8 @@ from base.errors import InputError
 from base.files import write_text
 from base.progress import Progress
 from data_shards.planning import Plan
-from data_shards.writing import BadImage, part_path, write_shard
+from data_shards.shard_format import BadImage, part_path
+from data_shards.writing import write_shard
 from tasks.job import WORK, Share
 from tasks.jobs.shard import BAD, ShardJob
 from tasks.workers.entry import run_worker

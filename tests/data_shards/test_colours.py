@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from base.errors import InputError
 from data_shards.colours import Colours, measure_colours
-from data_shards.images import decode_jpeg
+from data_shards.decoding import decode_jpeg
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
@@ -23,7 +24,7 @@ def pixels(shards: ShardSet) -> NDArray[np.float64]:
 
 
 def measured(shards: ShardSet, num_threads: int = 1) -> Colours:
-    *_, colours = measure_colours(shards, num_threads)
+    colours = measure_colours(shards, num_threads)
     assert isinstance(colours, Colours)
     return colours
 
@@ -48,8 +49,9 @@ def test_each_deviation_is_that_of_the_pixels_along_its_component(shards: ShardS
         assert (pixels @ component).std() == pytest.approx(deviation, rel=1e-9)
 
 
-def test_every_image_is_counted_and_every_tar_heard_of(shards: ShardSet) -> None:
-    *seen, colours = measure_colours(shards, num_threads=1)
+def test_every_image_is_counted_after_each_tar(shards: ShardSet) -> None:
+    seen = []
+    colours = measure_colours(shards, 1, seen.append)
     assert seen == [16, 32, 48, 60]
     assert isinstance(colours, Colours)
     assert colours.num_images == 60
@@ -78,6 +80,17 @@ def test_images_of_several_sizes_have_no_mean_image_but_all_else(write_set: Any,
     mixed = measured(ShardSet(small, rows, shards.classes))
     assert mixed.mean_image is None
     assert mixed.num_images == 60
+
+
+def test_an_image_that_was_overwritten_is_located(write_set: Any, tmp_path: Path) -> None:
+    shards = ShardSet.open(write_set(tmp_path / "set"))
+    row = shards.samples.iloc[20]
+    with open(tmp_path / "set" / row["shard"], "r+b") as tar:
+        tar.seek(row["offset"] + 200)
+        tar.write(bytes(row["size"] - 200))
+    with pytest.raises(InputError, match="^the JPEG is ") as raised:
+        measured(shards)
+    assert raised.value.__notes__ == [f"in {tmp_path}/set/{row['shard']}; check it with python -m flows.verify"]
 
 
 def _rows(directory: Path, shard: str) -> pd.DataFrame:

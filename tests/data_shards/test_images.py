@@ -1,4 +1,4 @@
-"""Any image file to one JPEG: which pixels are kept, what is mended and said, and which files are refused."""
+"""Any image file to one JPEG: which pixels are kept, which files are converted, and which are refused."""
 
 import gzip
 import io
@@ -14,7 +14,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_shards.images import BadImageError, Storage, decode_jpeg, parse_storage, store
+from data_shards.decoding import BadImageError, decode_jpeg
+from data_shards.images import store
+from data_shards.storage import Storage, parse_storage
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "imagenet-samples-500.tar"
 
@@ -52,7 +54,7 @@ def encoded(pixels: NDArray[np.generic]) -> bytes:
 
 
 def with_size(data: bytes, height: int, width: int) -> bytes:
-    """Return a JPEG or PNG that says it has this size."""
+    """Return a JPEG or PNG with this size in its header."""
     if data.startswith(b"\xff\xd8"):
         at = data.index(b"\xff\xc0") + 5
         return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
@@ -65,7 +67,7 @@ def with_exif(exif: bytes, data: bytes) -> bytes:
 
 
 def area_weights(old: int, new: int) -> NDArray[np.float64]:
-    """How much of each old pixel lies in each new one, (new, old)."""
+    """Return the share of each old pixel in each new one, (new, old)."""
     edges = np.arange(new + 1) * old / new
     left = np.maximum(edges[:-1, None], np.arange(old))
     right = np.minimum(edges[1:, None], np.arange(1, old + 1))
@@ -87,42 +89,6 @@ def turned(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("text", "storage"),
-    [
-        ("square256", Storage("square", 256)),
-        ("shorter256", Storage("shorter", 256)),
-        ("square72", Storage("square", 72)),
-        ("square64", Storage("square", 64)),
-        ("shorter4096", Storage("shorter", 4096)),
-        ("original", Storage("original", None)),
-    ],
-)
-def test_a_storage_is_a_shape_and_a_side(text: str, storage: Storage) -> None:
-    assert parse_storage(text) == storage
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "square",
-        "256",
-        "square63",
-        "square4097",
-        "square0256",
-        "square99999",
-        "original256",
-        "Square256",
-        "square256\n",
-        "longer256",
-    ],
-)
-def test_any_other_storage_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^no storage .*; expected original, or square or shorter with a side of 64 to 4096"):
-        parse_storage(text)
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 192), (192, 128), (128, 128), (128, 130), (130, 128)])
@@ -237,19 +203,19 @@ RGB_JPEGS = {
 
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("data", RGB_JPEGS.values(), ids=RGB_JPEGS)
-def test_an_rgb_jpeg_is_kept_to_the_byte_and_called_nothing_else(data: bytes, check: bool) -> None:
+def test_an_rgb_jpeg_is_kept_to_the_byte_and_not_called_converted(data: bytes, check: bool) -> None:
     assert store(data, ORIGINAL, check) == (data, 80, 120, None, None)
 
 
 @pytest.mark.parametrize("data", RGB_JPEGS.values(), ids=RGB_JPEGS)
-def test_an_rgb_jpeg_is_scaled_whatever_lies_between_its_parts(data: bytes) -> None:
+def test_an_rgb_jpeg_is_scaled_with_anything_between_its_parts(data: bytes) -> None:
     found = store(data, SQUARE)
     assert (found.height, found.width, found.mended) == (64, 64, None)
     assert np.abs(decode_jpeg(found.jpeg).astype(int) - decode_jpeg(square(PNG))).mean() < 3
 
 
 WITHOUT_COLOUR, BILEVEL, PALETTE = CLOUDS.convert("L"), CLOUDS.convert("1"), CLOUDS.quantize()
-MENDED = {
+CONVERTED = {
     "grey": (GREY, "grey", WITHOUT_COLOUR),
     "progressive grey": (saved(WITHOUT_COLOUR, "JPEG", progressive=True), "grey", WITHOUT_COLOUR),
     "cmyk": (CMYK, "JPEG CMYK", CLOUDS),
@@ -274,8 +240,8 @@ MENDED = {
 
 
 @pytest.mark.parametrize("storage", [SQUARE, SHORTER, ORIGINAL], ids=lambda storage: storage.shape)
-@pytest.mark.parametrize(("data", "mended", "shown"), MENDED.values(), ids=MENDED)
-def test_whatever_was_not_an_rgb_jpeg_is_mended_and_said(
+@pytest.mark.parametrize(("data", "mended", "shown"), CONVERTED.values(), ids=CONVERTED)
+def test_a_file_that_is_not_an_rgb_jpeg_is_converted_and_named(
     data: bytes, mended: str, shown: Image.Image, storage: Storage, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = store(data, storage, check=False)
@@ -286,7 +252,7 @@ def test_whatever_was_not_an_rgb_jpeg_is_mended_and_said(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_mended_original_has_its_own_size_and_the_best_quality_that_is_stored() -> None:
+def test_a_converted_original_has_its_own_size_and_the_best_quality_that_is_stored() -> None:
     assert store(PNG, ORIGINAL).jpeg == encoded(np.asarray(CLOUDS))
     assert store(gzip.compress(PNG), ORIGINAL).jpeg == encoded(np.asarray(CLOUDS))
 
@@ -335,7 +301,7 @@ def test_a_grey_image_has_equal_channels() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 10))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_the_orientation_that_exif_asks_for_is_ignored_and_told(kind: str, orientation: int) -> None:
+def test_the_orientation_in_exif_is_ignored_and_reported(kind: str, orientation: int) -> None:
     upright, on_its_side = saved(CLOUDS, kind), saved(CLOUDS, kind, exif=turned(orientation))
     assert Image.open(io.BytesIO(on_its_side)).getexif()[0x0112] == orientation
     found = store(on_its_side, SQUARE)
@@ -358,7 +324,7 @@ def test_the_orientation_that_exif_asks_for_is_ignored_and_told(kind: str, orien
     ],
     ids=["cut short", "empty", "garbage", "text", "after xmp", "cmyk", "grey", "gzip"],
 )
-def test_the_orientation_is_told_wherever_exif_can_be_read(
+def test_the_orientation_is_reported_if_exif_can_be_read(
     data: bytes, orientation: int | None, storage: Storage, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert store(data, storage).orientation == orientation
@@ -375,7 +341,7 @@ BAD = {
     "half a jpeg": (JPEG[: len(JPEG) // 2], "^the JPEG is cut short$"),
     "no end": (JPEG[:-2], "^the JPEG is cut short$"),
     "half of it, and a thumbnail in its header": (with_exif(b"Exif\0\0" + JPEG, JPEG)[:-900], "^the JPEG is cut short$"),
-    "no frame": (JPEG.replace(b"\xff\xc0", b"\xff\xef"), "^the JPEG does not say its size$"),
+    "no frame": (JPEG.replace(b"\xff\xc0", b"\xff\xef"), "^the JPEG has no frame header$"),
     "no rows": (with_size(JPEG, 0, 120), "^an image of 120 × 0 pixels$"),
     "jpeg bomb": (with_size(JPEG, 65500, 65500), "^an image of 65,500 × 65,500 pixels; expected at most 178,956,970$"),
     "12 bits": (JPEG.replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"), "^a JPEG of 3 channels of 12 bits; expected"),
@@ -409,7 +375,7 @@ DAMAGED = {
 @pytest.mark.parametrize("storage", [SQUARE, SHORTER, ORIGINAL], ids=lambda storage: storage.shape)
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD)
-def test_what_cannot_be_decoded_whole_is_refused_with_its_reason(
+def test_a_file_that_cannot_be_decoded_completely_is_refused_with_its_reason(
     data: bytes, message: str, storage: Storage, check: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BadImageError, match=message):
@@ -442,7 +408,7 @@ def test_a_strip_too_long_for_a_jpeg_is_refused(height: int, width: int, stored:
 
 @pytest.mark.parametrize("start", [JPEG, PNG, CMYK, gzip.compress(JPEG)], ids=["jpeg", "png", "cmyk", "gzip"])
 def test_no_cut_of_a_file_passes_for_the_whole(start: bytes) -> None:
-    lengths = range(0, len(start) - 12, len(start) // 50)  # a PNG's last 12 bytes say only that it ends
+    lengths = range(0, len(start) - 12, len(start) // 50)  # a PNG's last 12 bytes mark only its end
     assert len(lengths) >= 50
     for length in lengths:
         for storage in (SQUARE, ORIGINAL):
@@ -450,8 +416,8 @@ def test_no_cut_of_a_file_passes_for_the_whole(start: bytes) -> None:
                 store(start[:length], storage, check=False)
 
 
-@pytest.mark.parametrize("start", [data for data, _, _ in MENDED.values()] + [JPEG], ids=[*MENDED, "rgb"])
-def test_no_damage_ends_in_anything_but_a_reason(start: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("start", [data for data, _, _ in CONVERTED.values()] + [JPEG], ids=[*CONVERTED, "rgb"])
+def test_damage_never_raises_anything_but_a_bad_image_error(start: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     refused = 0
     for _ in range(60):

@@ -6,7 +6,8 @@ import pytest
 from numba.core.caching import CompileResultCacheImpl
 from numpy.typing import NDArray
 
-from data_shards.scaling import area_weights, compiled, resize_middle
+from data_shards.images import resize_middle
+from data_shards.scaling import area_weights, compiled
 
 SMALLER = [
     ((375, 500), (256, 341)),
@@ -82,7 +83,7 @@ def fill(pixels: NDArray[np.uint8]) -> None:
     pixels[:] = 7
 
 
-def test_where_no_folder_can_be_written_functions_are_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_are_compiled_without_a_cache_if_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
     pixels = np.zeros(3, np.uint8)
     compiled(fill)(pixels)

@@ -1,4 +1,4 @@
-"""A finished set of shards: what opens, and what is refused because something of it is gone."""
+"""A finished set of shards: what opens, and what is refused because part of it is missing."""
 
 import re
 import shutil
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import InputError
 from data_shards.shard_set import ShardSet
 
 
 @pytest.fixture
 def copy(shards: ShardSet, tmp_path: Path) -> Path:
-    """Return a copy of the shards that a test may spoil."""
+    """Return a copy of the shards that a test may damage."""
     return Path(shutil.copytree(shards.directory, tmp_path / "copy"))
 
 
@@ -32,25 +33,21 @@ def test_index_lines_are_in_the_order_of_the_list(shards: ShardSet) -> None:
 
 
 @pytest.mark.parametrize("name", ["samples.parquet", "classes.parquet"])
-def test_a_folder_without_its_lists_is_no_shard_set(copy: Path, name: str) -> None:
+def test_a_folder_without_its_lists_is_not_a_shard_set(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(
-        FileNotFoundError, match=f"^{re.escape(str(copy))} is no shard set: .*make one with python -m flows.shard$"
-    ):
+    with pytest.raises(InputError, match=f"^{re.escape(str(copy))} is not a shard set: .*make one with python -m flows.shard$"):
         ShardSet.open(copy)
 
 
-def test_a_folder_that_is_not_there_is_no_shard_set(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere is no shard set"):
+def test_a_missing_folder_is_not_a_shard_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is not a shard set"):
         ShardSet.open(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["train-00000.tar", "train-00003.tar", "train-00002.idx"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(
-        FileNotFoundError, match=f"{name} is missing from its shard set; restore it, or delete {re.escape(str(copy))}"
-    ):
+    with pytest.raises(InputError, match=f"{name} is missing; restore it, or delete {re.escape(str(copy))} to shard again$"):
         ShardSet.open(copy)
 
 
@@ -60,8 +57,8 @@ def test_a_tar_that_was_cut_short_is_named(copy: Path, share: float) -> None:
     keep = int(share * tar.stat().st_size)
     with open(tar, "r+b") as file:
         file.truncate(keep)
-    message = rf"train-00001.tar holds {keep:,} bytes but its list needs [\d,]+; it was cut short: delete .* to shard again"
-    with pytest.raises(ValueError, match=message):
+    message = rf"train-00001.tar holds {keep:,} bytes, but its list needs [\d,]+: it was cut short; delete .* to shard again"
+    with pytest.raises(InputError, match=message):
         ShardSet.open(copy)
 
 
@@ -69,5 +66,5 @@ def test_a_tar_without_its_last_label_was_cut_short(copy: Path, shards: ShardSet
     words = shards.index_lines[1][-1].split()
     with open(copy / "train-00001.tar", "r+b") as file:
         file.truncate(int(words[5]))
-    with pytest.raises(ValueError, match="it was cut short"):
+    with pytest.raises(InputError, match="it was cut short"):
         ShardSet.open(copy)

@@ -1,4 +1,4 @@
-"""Samples to shards: each once, the same bytes each time, and an index that points where it says."""
+"""Samples to shards: each once, the same bytes each time, and an index that points at each component."""
 
 import io
 import tarfile
@@ -17,14 +17,18 @@ import pytest
 import webdataset
 from PIL import Image
 
+from base.errors import InputError
+from data_shards import listing
 from data_shards.datasets.dataset import as_rows
 from data_shards.datasets.folder import ImageFolder
 from data_shards.datasets.synthetic import Synthetic
-from data_shards.images import Storage, store
+from data_shards.images import store
 from data_shards.listing import Lists, write_lists
 from data_shards.planning import ShardConfig, plan_shards
+from data_shards.shard_format import part_path
 from data_shards.shard_set import ShardSet
-from data_shards.writing import WrittenShard, member_header, part_path, write_shard
+from data_shards.storage import Storage
+from data_shards.writing import WrittenShard, member_header, write_shard
 
 TINY = Synthetic(train_per_class=1, val_per_class=1, side=64)
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
@@ -141,7 +145,7 @@ def test_index_offsets_point_at_the_bytes_that_tarfile_reads(shards: ShardSet) -
         assert not members, "the tar holds what its index does not"
 
 
-def test_the_list_tells_where_each_jpeg_lies_and_its_digest(shards: ShardSet) -> None:
+def test_the_list_holds_the_place_and_digest_of_each_jpeg(shards: ShardSet) -> None:
     for row in shards.samples.itertuples():
         with open(shards.directory / row.shard, "rb") as tar:
             tar.seek(row.offset)
@@ -156,7 +160,7 @@ def test_a_members_header_is_that_of_tarfile(name: str, size: int) -> None:
     assert member_header(name, size) == member.tobuf(tarfile.USTAR_FORMAT)
 
 
-def test_tars_hold_nothing_of_the_day_or_the_user(shards: ShardSet) -> None:
+def test_tars_hold_neither_time_nor_user(shards: ShardSet) -> None:
     for path in shards.tars:
         assert path.stat().st_size % tarfile.RECORDSIZE == 0
         with tarfile.open(path) as tar:
@@ -221,12 +225,20 @@ def test_the_lists_have_these_columns(shards: ShardSet) -> None:
     assert shards.samples[["mended", "orientation", "source_offset"]].isna().all().all()
     assert (shards.samples[["height", "width"]] == 72).all().all()
     assert list(shards.classes.columns) == ["class_index", "wnid", "words", "ilsvrc_id"]
-    assert str(shards.classes["ilsvrc_id"].dtype) == "Int32"
     assert list(shards.classes["class_index"]) == list(range(20))
     assert not (shards.directory / "bad_images.parquet").exists()
 
 
-def test_what_was_mended_is_listed_and_counted(tmp_path: Path) -> None:
+def test_the_list_of_classes_has_the_types_that_pandas_wrote(shards: ShardSet, tmp_path: Path) -> None:
+    columns = {"class_index": [0, 1], "wnid": ["a", "b"], "words": ["a", "b"], "ilsvrc_id": pd.array([1, None], "Int32")}
+    pd.DataFrame(columns).to_parquet(tmp_path / "pandas.parquet", index=False)
+    by_pandas, ours = (
+        pq.ParquetFile(path).schema for path in (tmp_path / "pandas.parquet", shards.directory / "classes.parquet")
+    )
+    assert ours == by_pandas
+
+
+def test_a_converted_image_is_listed_and_counted(tmp_path: Path) -> None:
     grey = io.BytesIO()
     Image.new("L", (70, 64), 99).save(grey, "JPEG")
     dataset = folder(tmp_path / "images", {"a/1.jpg": picture(), "b/2.jpg": grey.getvalue()})
@@ -237,7 +249,7 @@ def test_what_was_mended_is_listed_and_counted(tmp_path: Path) -> None:
     assert samples.loc["2.jpg", "source_sha256"] == sha256(grey.getvalue()).hexdigest()
 
 
-def test_a_turn_that_was_ignored_is_listed_and_counted(tmp_path: Path) -> None:
+def test_an_ignored_orientation_is_listed_and_counted(tmp_path: Path) -> None:
     exif, turned = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     Image.new("RGB", (70, 64), "red").save(turned, "JPEG", exif=exif)
@@ -268,7 +280,7 @@ def test_bad_images_are_all_named_and_nothing_is_left_of_their_shard(tmp_path: P
     assert not part_path("train-00000.tar", work).exists()
 
 
-def test_bad_images_are_left_out_and_listed_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_bad_images_are_left_out_and_listed_if_asked_for(tmp_path: Path) -> None:
     counts = report(folder(tmp_path / "images", BAD), tmp_path / "shards").counts
     assert counts == {"images": 2, "classes": 2, "shards": 1, "mended": 0, "turned": 0, "bad_images": 3}
     bad = pd.read_parquet(tmp_path / "shards" / "bad_images.parquet").set_index("name")
@@ -281,9 +293,10 @@ def test_bad_images_are_left_out_and_listed_where_that_is_asked_for(tmp_path: Pa
     assert (tmp_path / "shards" / "train-00000.idx").read_text().startswith("v1.2 2\n")
 
 
-def test_a_shard_without_one_good_image_is_refused_even_where_bad_ones_are_reported(tmp_path: Path) -> None:
+def test_a_shard_without_a_good_image_is_refused_even_if_bad_ones_are_reported(tmp_path: Path) -> None:
     dataset = folder(tmp_path / "images", {"a/1.jpg": b"", "b/2.jpg": b"words"})
-    with pytest.raises(ValueError, match="^not one of the 2 images planned for train-00000.tar can be decoded$"):
+    message = "^none of the 2 images planned for train-00000.tar can be decoded, the first is ..jpg, class .*; check the source"
+    with pytest.raises(InputError, match=message):
         report(dataset, tmp_path / "shards")
 
 
@@ -297,7 +310,7 @@ def test_lists_of_a_set_that_lacks_a_shard_are_refused(tmp_path: Path) -> None:
 
 def test_lists_are_joined_a_few_shards_at_a_time(write_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    read = pq.read_table
+    read = listing.read_part
 
     def read_counted(path: Path) -> pa.Table:
         table = read(path)
@@ -307,7 +320,7 @@ def test_lists_are_joined_a_few_shards_at_a_time(write_set: Any, tmp_path: Path,
         return table
 
     monkeypatch.setattr("data_shards.listing.SHARDS_PER_GROUP", 3)
-    monkeypatch.setattr("data_shards.listing.pq.read_table", read_counted)
+    monkeypatch.setattr("data_shards.listing.read_part", read_counted)
     directory = write_set(tmp_path / "shards", TINY, config=CONFIG.model_copy(update={"samples_per_shard": 1}))
     metadata = pq.read_metadata(directory / "samples.parquet")
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [3] * 6 + [2]

@@ -13,14 +13,13 @@ from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.workspace import Workspace
 from base.errors import InputError
 from data_shards.planning import ShardConfig
 from flows.presets import DEMO
 from tasks.artifacts import read_manifest
 from tasks.code import ROOT
-from tasks.cluster import shard_split_on
 from tasks.shard import shard_split
+from tasks.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -79,5 +78,5 @@ def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None
             InputError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
         ),
     ):
-        shard_split_on("tcp://127.0.0.1:9", DEMO.target, "val", ShardConfig(), tmp_path)
+        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path), cluster="tcp://127.0.0.1:9")
     assert not list(tmp_path.iterdir())

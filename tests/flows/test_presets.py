@@ -5,9 +5,14 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from data_shards.datasets.dataset import Source
-from data_shards.images import parse_storage
+from base.errors import InputError
+from data_shards.datasets.fall import FallSource
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.synthetic import SyntheticSource
+from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.planning import ShardConfig
+from data_shards.storage import parse_storage
 from flows.presets import PRESETS, Preset, load_preset
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
@@ -16,7 +21,10 @@ from model.training.recipes import CODE2012
 SOURCES = re.compile(r"\[(K12|CHM|CCN2|LB|INF)[^\]]*\]|\(ours\)|Plays |Its number of classes")
 
 
-@pytest.mark.parametrize("config", [ShardConfig, Source, Initial, NetworkConfig, TrainConfig])
+SOURCE_TYPES = [SyntheticSource, TinyImageNetSource, FolderSource, IlsvrcSource, FallSource]
+
+
+@pytest.mark.parametrize("config", [ShardConfig, Initial, NetworkConfig, TrainConfig, *SOURCE_TYPES])
 def test_every_field_of_a_configuration_names_its_source(config):
     for name, field in config.model_fields.items():
         assert field.description, f"{config.__name__}.{name} has no docstring"
@@ -50,9 +58,12 @@ def test_a_recipe_takes_the_place_of_the_trainings_and_leaves_sizes_alone():
     assert preset.shards == PRESETS["tiny"].shards
 
 
-def test_another_configuration_has_another_digest():
-    assert load_preset("demo", None).digest == PRESETS["demo"].digest
-    assert load_preset("demo", None, network={"width": 0.5}).digest != PRESETS["demo"].digest
+def test_a_preset_names_the_recipe_that_it_uses():
+    assert {name: preset.recipe for name, preset in PRESETS.items()} == dict.fromkeys(PRESETS, "paper") | {
+        "demo": "demo",
+        "tiny": "tiny",
+    }
+    assert load_preset("demo", None, "code2012").recipe == "code2012"
 
 
 def test_a_source_reaches_target_and_superset(tmp_path):
@@ -63,8 +74,13 @@ def test_a_source_reaches_target_and_superset(tmp_path):
 
 
 def test_a_wrong_value_is_refused():
-    with pytest.raises(ValidationError, match="training.epochs"):
+    with pytest.raises(InputError, match="^preset demo: training.epochs: Input should be greater than 0, found 0$"):
         load_preset("demo", None, training={"epochs": 0})
+
+
+def test_a_source_that_is_not_read_from_a_path_is_refused_one(tmp_path):
+    with pytest.raises(InputError, match=r"^preset demo: synthetic.path: Extra inputs are not permitted, found .*"):
+        load_preset("demo", tmp_path)
 
 
 def test_preset_types_are_frozen():

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from base.errors import InputError
-from data_shards.planning import ShardConfig
 from tasks.artifacts import FileEntry, begin, differing_in_code, find, publish, read_manifest
 from tasks.job import WORK, Artifact, Key
 
@@ -169,7 +168,9 @@ def test_a_folder_without_a_manifest_is_not_believed(tmp_path: Path, text: str |
     (tmp_path / "a" / "manifest.json").unlink()
     if text is not None:
         (tmp_path / "a" / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="/a has no readable manifest.json, so it is not a finished artefact; delete it to make"):
+    with pytest.raises(
+        InputError, match="/a has no readable manifest.json, so it is not a finished artefact; delete it to make"
+    ):
         find(tmp_path / "a")
 
 
@@ -205,9 +206,7 @@ def test_a_run_that_was_killed_between_manifest_and_name_can_be_resumed(tmp_path
 def test_a_set_that_lost_what_was_written_is_not_published(tmp_path: Path) -> None:
     (begin(tmp_path / "a") / "numbers.txt").write_text("1 2 3\n")
     known = {name: FileEntry(size=6, sha256="0" * 64) for name in ("numbers.txt", "0.tar", "1.tar")}
-    with pytest.raises(
-        InputError, match=r"a.partial lacks 2 files that were written, such as 0.tar; delete .*a.partial"
-    ):
+    with pytest.raises(InputError, match=r"a.partial lacks 2 files that were written, such as 0.tar; delete .*a.partial"):
         publish(tmp_path / "a", KEY, {"images": 3}, known)
     assert not (tmp_path / "a").exists()
 

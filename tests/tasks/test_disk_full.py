@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from base.progress import Message, parse
-from tasks.launch import ROOT
+from tasks.code import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 
 

@@ -10,13 +10,13 @@ from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.synthetic import SyntheticSource
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
+from tasks.artifacts import key_of
 from tasks.job import Artifact, External, Share, Weights, to_job_file
 from tasks.jobs.duplicates import DuplicatesJob
 from tasks.jobs.predict import PredictJob
 from tasks.jobs.shard import ShardJob
 from tasks.jobs.train import TrainJob
 from tasks.jobs.verify import VerifyJob
-from tasks.artifacts import key_of
 
 TRAIN, VAL, COLOURS = (Artifact(path=Path("/made", name), digest=name) for name in ("train", "val", "colours"))
 RUN = TrainJob(name="run", train=TRAIN, val=VAL, colours=COLOURS, network=NetworkConfig(), training=TrainConfig())

@@ -16,7 +16,8 @@ import pytest
 from base.errors import InputError
 from base.progress import Message
 from tasks import launch as launch_module
-from tasks.launch import ROOT, STARTING, Unit, WorkerError, count_oom_kills, launch
+from tasks.code import ROOT
+from tasks.launch import STARTING, Unit, WorkerError, count_oom_kills, launch
 
 Processes = Callable[[Path], dict[int, str]]
 WaitFor = Callable[[Callable[[], bool], str], None]

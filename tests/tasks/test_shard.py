@@ -6,18 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.folder import FolderSource
 from base.errors import InputError
-from data_shards.datasets.dataset import Source
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 from model.network.inputs import Colours
 from tasks.artifacts import find, read_manifest
-from tasks.job import Artifact
 from tasks.colours import measure_colours
+from tasks.job import Artifact
 from tasks.shard import dataset_name, shard_split
+from tasks.workspace import Workspace
 
 SOURCE = SyntheticSource(train_per_class=1, val_per_class=1)
 CONFIG = ShardConfig(storage="square64", samples_per_shard=16)

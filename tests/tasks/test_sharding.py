@@ -17,18 +17,18 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.fall import FallSource
 from base.errors import InputError
+from data_shards.datasets.fall import FallSource
 from data_shards.datasets.source import AnySource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 from tasks.artifacts import read_manifest
+from tasks.checksums import check_md5
 from tasks.code import ROOT
 from tasks.job import Artifact
-from tasks.checksums import check_md5
 from tasks.shard import shard_split
+from tasks.workspace import Workspace
 
 MANY = SyntheticSource(train_per_class=40)
 SMALL_SHARDS = ShardConfig(storage="square64", samples_per_shard=20)
@@ -37,10 +37,11 @@ SMALL_SHARDS = ShardConfig(storage="square64", samples_per_shard=20)
 PROGRAM = """
 import sys
 from pathlib import Path
-from data_shards.datasets.source import AnySource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from tasks.shard import shard_split
-source, config = Source.model_validate_json(sys.argv[1]), ShardConfig.model_validate_json(sys.argv[2])
+from tasks.workspace import Workspace
+source, config = SyntheticSource.model_validate_json(sys.argv[1]), ShardConfig.model_validate_json(sys.argv[2])
 shard_split.fn(source, "train", config, Workspace(path=Path(sys.argv[3])), int(sys.argv[4]))
 """
 

@@ -1,13 +1,13 @@
 """Predictions of a small shard set to tables, costs, warnings and a submission that scores as the tables say."""
 
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from tasks.workspace import Workspace
 from base.errors import InputError
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
@@ -16,12 +16,13 @@ from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.evaluation.predictions import write_part
 from model.evaluation.submissions import parse_submission, score
-from tasks.job import Artifact
-from tasks.submit import SUBMISSION, write_submission
-from tasks.tabulate import RowPlan, Scope, search_member_weights, write_error_rates
-from tasks.train import Weights
+from tasks.artifacts import publish
+from tasks.job import Key, Weights
+from tasks.jobs.submit import SUBMISSION
+from tasks.submit import write_submission
+from tasks.tabulate import RowPlan, search_member_weights, write_error_rates
+from tasks.workspace import Workspace
 
-SCOPE = Scope(dataset="synthetic", split="val", views=10, shards="digest", recipe="demo", config="c")
 IDS = [(7 * index) % 20 + 1 for index in range(20)]
 """ILSVRC IDs that are in another order than the class indices."""
 
@@ -29,7 +30,8 @@ IDS = [(7 * index) % 20 + 1 for index in range(20)]
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """Sixty images whose classes have ILSVRC IDs and costs, as those of ILSVRC-2010."""
-    directory, work = tmp_path_factory.mktemp("val"), tmp_path_factory.mktemp("work")
+    directory, work = tmp_path_factory.mktemp("shards") / "synthetic" / "val" / "key", tmp_path_factory.mktemp("work")
+    directory.mkdir(parents=True)
     dataset, config = Synthetic(train_per_class=1, val_per_class=3), ShardConfig(storage="square64", samples_per_shard=25)
     for plan in plan_shards(dataset, "val", config, work):
         write_shard(dataset, plan, config, directory, work)
@@ -43,7 +45,7 @@ def shards(tmp_path_factory):
     costs = np.random.default_rng(0).integers(1, 18, (20, 20)).astype(np.uint8)
     np.fill_diagonal(costs, 0)
     np.save(directory / "cost_matrix.npy", costs)
-    return Artifact(path=directory, digest="shards", counts={})
+    return as_artifact(directory, {"storage": "square64"})
 
 
 def predicted(shards, folder, seed, favour=1.5, **changes):
@@ -55,12 +57,18 @@ def predicted(shards, folder, seed, favour=1.5, **changes):
     about = {"wnids": shard_set.wnids, "weights": str(seed), **changes}
     folder.mkdir()
     write_part(folder / "predictions.parquet", list(shard_set.samples["key"]), true, logits.softmax(1), about)
-    return Artifact(path=folder, digest=f"predictions-{seed}", counts={})
+    return as_artifact(folder, {"views": 10})
 
 
-def tabulate(predictions, plans, workspace, shards=None):
+def as_artifact(directory, settings):
+    """Give a folder a manifest."""
+    directory.rename(directory.with_name(f"{directory.name}.partial"))
+    return publish(directory, Key({}, settings, "code"), {})
+
+
+def tabulate(predictions, plans, folder, shards):
     networks = [Weights(path=made.path, digest=made.digest) for made in predictions]
-    return write_error_rates.fn(plans, predictions, networks, SCOPE, workspace, shards)
+    return write_error_rates.fn(plans, predictions, networks, shards, "val", 10, "demo", Workspace(path=folder))
 
 
 def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
@@ -68,8 +76,8 @@ def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
     made = [predicted(shards, tmp_path / str(seed), seed) for seed in range(3)]
     tabulate(made, [RowPlan(table="evaluation", model="all", members=(0, 1, 2))], tmp_path, shards)
     row = pd.read_parquet(tmp_path / "tables" / "error_rates.parquet").query("source == 'measured'").iloc[0]
-    submission = write_submission.fn(made, shards, Workspace(path=tmp_path / "submissions"))
-    assert submission == write_submission.fn(made, shards, Workspace(path=tmp_path / "submissions"))
+    submission = write_submission.fn(made, shards, "val", Workspace(path=tmp_path))
+    assert submission == write_submission.fn(made, shards, "val", Workspace(path=tmp_path))
     shard_set = ShardSet.open(shards.path)
     in_order = shard_set.samples.sort_values("name")
     true_ids = [IDS[index] for index in in_order["class_index"]]
@@ -80,9 +88,11 @@ def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
     assert submission.counts == {"images": 60, "networks": 3}
 
 
-def test_without_costs_or_shards_there_is_no_hierarchical_cost(shards, tmp_path):
+def test_without_costs_there_is_no_hierarchical_cost(shards, tmp_path):
+    bare = shutil.copytree(shards.path, tmp_path / "shards" / "synthetic" / "val" / "key")
+    (bare / "cost_matrix.npy").unlink()
     made = [predicted(shards, tmp_path / "0", 0)]
-    tabulate(made, [RowPlan(table="evaluation", model="one", members=(0,))], tmp_path)
+    tabulate(made, [RowPlan(table="evaluation", model="one", members=(0,))], tmp_path, shards.model_copy(update={"path": bare}))
     row = pd.read_parquet(tmp_path / "tables" / "error_rates.parquet").query("source == 'measured'").iloc[0]
     assert pd.isna(row["top1_cost"])
 
@@ -91,7 +101,7 @@ def test_searched_weights_are_in_the_row_with_what_chose_them(shards, tmp_path):
     made = [predicted(shards, tmp_path / str(seed), seed, favour) for seed, favour in ((0, 2.5), (1, 0.0))]
     weights = search_member_weights.fn(made)
     plan = RowPlan(table="evaluation", model="w", members=(0, 1), member_weights=weights, selected_on="val")
-    tabulate(made, [plan], tmp_path)
+    tabulate(made, [plan], tmp_path, shards)
     row = pd.read_parquet(tmp_path / "tables" / "error_rates.parquet").query("source == 'measured'").iloc[0]
     assert tuple(row["member_weights"]) == weights
     assert row["selected_on"] == "val"
@@ -103,7 +113,7 @@ def test_a_network_that_guesses_is_warned_of(shards, tmp_path, caplog):
     logger = logging.getLogger("prefect.tasks")
     logger.addHandler(caplog.handler)
     try:
-        tabulate(made, plans, tmp_path)
+        tabulate(made, plans, tmp_path, shards)
     finally:
         logger.removeHandler(caplog.handler)
     (message,) = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
@@ -119,7 +129,7 @@ def test_networks_that_saw_other_classes_are_refused(shards, tmp_path):
     made = [predicted(shards, tmp_path / "0", 0), predicted(shards, tmp_path / "1", 1, wnids=wnids)]
     plans = [RowPlan(table="evaluation", model=str(n), members=(n,)) for n in range(2)]
     with pytest.raises(InputError, match="members with different classes: 20 in .* and 20 in .*; number 1 is 'n9"):
-        tabulate(made, plans, tmp_path)
+        tabulate(made, plans, tmp_path, shards)
     assert not (tmp_path / "tables").exists()
 
 
@@ -134,4 +144,4 @@ def test_classes_without_ilsvrc_ids_cannot_be_submitted(shards, tmp_path):
     classes["ilsvrc_id"] = pd.array([None] * 20, "Int32")
     classes.to_parquet(bare / "classes.parquet")
     with pytest.raises(InputError, match="the classes of .*bare have no ILSVRC IDs, by which a submission names them"):
-        write_submission.fn(made, shards.model_copy(update={"path": bare}), Workspace(path=tmp_path / "submissions"))
+        write_submission.fn(made, shards.model_copy(update={"path": bare}), "val", Workspace(path=tmp_path))

@@ -8,15 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.workspace import Workspace
-from data_shards.datasets.synthetic import SyntheticSource
-from data_shards.datasets.folder import FolderSource
 from base.errors import InputError
-from data_shards.datasets.dataset import Source
+from data_shards.datasets.folder import FolderSource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from tasks.job import Artifact
 from tasks.shard import shard_split
 from tasks.verify import find_duplicates, find_sets, verify_set
+from tasks.workspace import Workspace
 
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
@@ -24,7 +23,9 @@ CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Return 20 images in shards of 8, 8 and 4. To be copied before anything is changed."""
-    return shard_split.fn(SyntheticSource(train_per_class=1), "train", CONFIG, Workspace(path=tmp_path_factory.mktemp("workspace")))
+    return shard_split.fn(
+        SyntheticSource(train_per_class=1), "train", CONFIG, Workspace(path=tmp_path_factory.mktemp("workspace"))
+    )
 
 
 @pytest.fixture
@@ -65,12 +66,12 @@ def damage_label(shards: Path) -> list[str]:
 def damage_header(shards: Path) -> list[str]:
     row = rows(shards).iloc[0]
     overwrite(shards / row["shard"], row["offset"] - 512, b"Z")
-    return [f"train-00001.tar does not hold {row['key']}.jpg at byte 512, where its list says"]
+    return [f"train-00001.tar does not hold {row['key']}.jpg at byte 512 as listed"]
 
 
 def damage_padding(shards: Path) -> list[str]:
     overwrite(shards / "train-00001.tar", (shards / "train-00001.tar").stat().st_size - 1, b"1")
-    return ["train-00001.tar differs from what was written, in a header or behind its last member"]
+    return ["train-00001.tar differs from its checksum in the manifest, in a header or after its last member"]
 
 
 def cut_tar(shards: Path) -> list[str]:
@@ -111,7 +112,7 @@ def remove_index(shards: Path) -> list[str]:
 def move_offset(shards: Path) -> list[str]:
     index = shards / "train-00001.idx"
     index.write_text(index.read_text().replace("jpg 512 ", "jpg 1024 "))
-    return ["train-00001.idx does not point where samples.parquet says"]
+    return ["train-00001.idx differs from samples.parquet"]
 
 
 def two_shards(shards: Path) -> list[str]:
@@ -163,11 +164,13 @@ def leaking(picture: Any, tmp_path: Path) -> dict[str, Path]:
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(picture(number))
     source = FolderSource(path=tmp_path / "images")
-    return {split: shard_split.fn(source, split, CONFIG, Workspace(path=tmp_path / "workspace")).path for split in ("train", "val")}
+    return {
+        split: shard_split.fn(source, split, CONFIG, Workspace(path=tmp_path / "workspace")).path for split in ("train", "val")
+    }
 
 
 def test_equal_images_are_found_within_and_between_splits(leaking: dict[str, Path], tmp_path: Path) -> None:
-    assert find_sets(tmp_path / "workspace") == [leaking["train"], leaking["val"]]
+    assert find_sets(Workspace(path=tmp_path / "workspace")) == [leaking["train"], leaking["val"]]
     found = find_duplicates.fn(leaking, Workspace(path=tmp_path / "workspace"))
     assert found.counts == {"duplicate_images": 6, "groups": 3, "groups_in_several_sets": 2, "groups_in_several_classes": 1}
     rows = pd.read_parquet(found.path / "duplicates.parquet")

@@ -115,5 +115,7 @@ def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("mounting a disk needs unshare and the right to use it, which this machine does not grant")
     ended = subprocess.run([*mount, sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    sentence = f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    sentence = (
+        f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
+    )
     assert ended.stderr.splitlines()[-1] == sentence

@@ -3,15 +3,15 @@
 from PIL import Image
 
 from model.evaluation.error_rates import ErrorCounts
-from model.training.curves import draw_curves
-from model.training.records import Record, as_frame
+from model.reporting.curves import draw_curves
+from model.training.records import Record, as_table
 
 
 def run(rates):
     counts, records = ErrorCounts(100, 40, 10), []
     for epoch, rate in enumerate(rates, start=1):
         records.append(Record(epoch, epoch, rate, rate, 3 - epoch / 9, counts, counts if epoch % 2 else None, 2.0, 0.5, 0.1))
-    return as_frame(records)
+    return as_table(records).to_pandas()
 
 
 def test_it_is_drawn_and_another_run_looks_different(tmp_path):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from base.progress import parse
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
@@ -13,8 +14,10 @@ from data_shards.writing import write_shard
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 from model.training.config import TrainConfig
-from tasks.artifacts import ROOT
-from tasks.workers.jobs import TrainJob
+from tasks.code import ROOT
+from tasks.job import Artifact, to_job_file
+from tasks.jobs.colours import COLOURS as COLOURS_FILE
+from tasks.jobs.train import CHECKPOINTS, TrainJob
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
@@ -33,7 +36,7 @@ def shards(tmp_path_factory):
         for plan in plan_shards(dataset, split, config, work):
             write_shard(dataset, plan, config, root / split, work)
         write_lists(dataset, root / split, work)
-    (root / "colours.json").write_text(COLOURS.model_dump_json())
+    (root / COLOURS_FILE).write_text(COLOURS.model_dump_json())
     return root
 
 
@@ -46,13 +49,14 @@ def job_file(shards):
         values = {
             "network": NETWORK.model_copy(update=network or {}),
             "training": TRAINING.model_copy(update=training or {}),
-            "train_shards": shards / "train",
-            "val_shards": shards / "val",
-            "colours": shards / "colours.json",
+            "name": "cnn",
+            "train": Artifact(path=shards / "train", digest="train"),
+            "val": Artifact(path=shards / "val", digest="val"),
+            "colours": Artifact(path=shards, digest="colours"),
             "record_every": 5,
             **changes,
         }
-        (folder / "job.json").write_text(TrainJob(**values).model_dump_json())
+        (folder / "job.json").write_bytes(to_job_file(TrainJob(**values)))
         return folder / "job.json"
 
     return write
@@ -60,13 +64,13 @@ def job_file(shards):
 
 @pytest.fixture(scope="session")
 def worker():
-    """Return a function that starts a worker on a job."""
+    """Return a function that starts the training worker on a job."""
 
-    def start(job, name="train", without_prefect=False):
-        command = ["-m", f"tasks.workers.{name}", str(job)]
+    def start(job, without_prefect=False):
+        command = ["-m", "tasks.workers.train", str(job)]
         if without_prefect:
             code = "import sys, runpy; sys.modules['prefect'] = None; sys.argv[0] = 'x'; "
-            command = ["-c", code + f"runpy.run_module('tasks.workers.{name}', run_name='__main__')", str(job)]
+            command = ["-c", code + "runpy.run_module('tasks.workers.train', run_name='__main__')", str(job)]
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -80,6 +84,12 @@ def worker():
 
 
 @pytest.fixture(scope="session")
+def messages():
+    """Return a function that parses the output of a worker."""
+    return lambda said: [parse(line) for line in said.strip().splitlines()]
+
+
+@pytest.fixture(scope="session")
 def newest_checkpoint():
     """Return a function that names the newest checkpoint of a run."""
-    return lambda folder: max((path.name for path in (folder / "checkpoints").glob("*.pt")), default="")
+    return lambda folder: max((path.name for path in (folder / "work" / CHECKPOINTS).glob("*.pt")), default="")

@@ -86,8 +86,8 @@ def start(jobs, worker="predict", share="0/1"):
 def finish(jobs, processes=1):
     """Run all shares side by side, then join; return what was reported."""
     said = ""
-    for running in ([start(jobs, "predict", f"{n}/{processes}") for n in range(processes)], [start(jobs, "join")]):
-        for process in running:
+    for worker, total in (("predict", processes), ("join", 1)):
+        for process in [start(jobs, worker, f"{n}/{total}") for n in range(total)]:
             said += process.communicate(timeout=120)[0]
             assert process.returncode == 0, said
     return [parse(line) for line in said.splitlines()]
@@ -332,11 +332,11 @@ def cut_part(shards, weights, tmp_path):
 
 REFUSED = {
     wrong_labels: "the labels in the tars of .*val differ from its samples.parquet; delete it to shard again$",
-    missing_shard: "val-00002.tar is missing from its shard set; restore it, or delete .* to shard again$",
+    missing_shard: "val-00002.tar is missing; restore it, or delete .* to shard again$",
     other_classes: "w.safetensors has 20 classes and .* has 20, or different ones; test it on the images of its own classes$",
     other_order: "w.safetensors has 20 classes and .* has 20, or different ones; test it on the images of its own classes$",
     large_crop: "w.safetensors reads crops of 80 px; .* stores 72 px: shard with a larger side$",
-    broken_weights: "w.safetensors on val-0000.*tar: probabilities that are not finite numbers",
+    broken_weights: "w.safetensors on val-0000.*tar: found probabilities that are not finite numbers",
     cut_part: "val-00000.parquet is not a whole predictions file .*; predict again$",
 }
 
