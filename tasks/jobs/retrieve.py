@@ -1,0 +1,46 @@
+"""Nearest training images of one network's queries: `retrieval/<weights>/<key>` with `neighbours.parquet`, `retrieval.parquet`.
+
+Worker `retrieve` searches by features, by pixels and by codes, and scores every ranking. The rows have no provenance yet;
+`tasks.retrieve` adds it and appends them to the tables.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from tasks.job import Artifact, Job, Resource, Weights
+
+NEIGHBOURS = "neighbours.parquet"
+RETRIEVAL = "retrieval.parquet"
+
+
+class RetrieveJob(Job):
+    """One network's rankings."""
+
+    stages: ClassVar = ("retrieve",)
+    libraries: ClassVar = ("numpy", "faiss-cpu")
+
+    weights: Weights
+    query_shards: Artifact
+    database_shards: Artifact
+    queries: Artifact
+    """Features."""
+    database: Artifact
+    query_pixels: Artifact | None = None
+    database_pixels: Artifact | None = None
+    codes: Artifact | None = None
+    """Of the features."""
+    pixel_codes: Artifact | None = None
+    num_queries: int | None = None
+    """How many queries are listed with their neighbours, chosen by their keys; None for all. All are scored."""
+    name: Resource[str]
+    num_threads: Resource[int] = 1
+
+    @property
+    def title(self) -> str:
+        """`neighbours of demo-cnn-0`."""
+        return f"neighbours of {self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """`retrieval/<weights>`."""
+        return Path("retrieval", self.weights.digest[:12])

@@ -1,0 +1,108 @@
+"""Shards to one vector per image: `python -m tasks.workers.embed JOB.json ... SHARE`. Images are decoded once for all networks.
+
+A shard whose vectors exist is skipped, so a run that was killed continues.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from base.progress import Progress
+from data_shards.loading.dali import Loader
+from data_shards.shard_set import ShardSet
+from model.evaluation.predict import pass_sizes
+from model.network.precision import allow_tf32
+from model.retrieval.embed import NUM_VIEWS, Embedder, embed, features_of, pixels
+from model.retrieval.vectors import write_vectors
+from tasks.job import Share
+from tasks.jobs.embed import EmbedJob, vectors_path
+from tasks.workers.entry import run_together
+from tasks.workers.networks import open_network, passes_of
+
+
+class Embedded(NamedTuple):
+    """A network as it embeds, or none for pixels."""
+
+    job: EmbedJob
+    directory: Path
+    embedder: Embedder | None
+    crop: int
+    about: dict[str, Any]
+    """What its files say about it."""
+
+
+def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> None:
+    """Write the vectors of every network for this share of the shards."""
+    if not jobs:
+        return
+    job = next(iter(jobs.values()))
+    device = torch.device(job.devices[share.number % len(job.devices)])
+    allow_tf32(False)
+    torch.set_num_threads(1)  # how many share an operation would show in the last bits
+    shards = ShardSet.open(job.shards.path)
+    names = list(share.of(list(shards.samples["shard"].unique())))
+    missing = [name for name in names if any(not vectors_path(directory, name).exists() for directory in jobs)]
+    total = int(shards.samples["shard"].isin(names).sum())
+    done = float(total - shards.samples["shard"].isin(missing).sum())
+    progress.report(done, total, "images")
+    if not missing:
+        return
+    shards = replace(shards, samples=pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing]))
+    opened = [_open(job, directory, shards, device) for directory, job in jobs.items()]
+    for crop in sorted({one.crop for one in opened}):
+        some = [one for one in opened if one.crop == crop]
+        for num_images in _write(some, Loader(shards, crop, job.batch_size, device, job.num_threads), job):
+            done += num_images * len(some) / len(opened)
+            progress.report(done, total, "images")
+
+
+def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device) -> Embedded:
+    about: dict[str, Any] = {"dataset": job.dataset, "split": job.split, "shards": job.shards.digest}
+    if job.weights is None:
+        crop = job.crop or shards.side
+        return Embedded(job, directory, None, crop, {**about, "space": "pixels", "crop": crop})
+    network = open_network(job.weights.path, job.classifier, shards, device)
+    embedder = Embedder(features_of(network.predictor.network, job.layer), network.predictor.prepare)
+    about |= {
+        "space": "features",
+        "crop": network.crop,
+        "weights": job.weights.digest,
+        "layer": job.layer or "fc7",
+        **network.fed,
+    }
+    return Embedded(job, directory, embedder, network.crop, about)
+
+
+def _write(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[int]:
+    """Write the vectors of every shard as soon as it has been seen; yield how many images each pass had."""
+    vectors = _vectors([one.embedder for one in opened], loader, job)
+    for name, samples in loader.shards.samples.groupby("shard", sort=False):
+        blocks = []
+        for size in pass_sizes([len(samples)], NUM_VIEWS):
+            blocks.append(next(vectors))
+            yield size
+        wnids = None if samples["wnid"].isna().all() else list(samples["wnid"])
+        for one, found in zip(opened, zip(*blocks, strict=True), strict=True):
+            values = np.concatenate([block.numpy() for block in found])
+            values = values if one.job.dtype is None else values.astype(one.job.dtype)
+            write_vectors(vectors_path(one.directory, str(name)), list(samples["key"]), wnids, values, one.about)
+    next(vectors, None)  # nothing is left; the stream sees that itself
+
+
+def _vectors(embedders: list[Embedder | None], loader: Loader, job: EmbedJob) -> Iterator[list[Tensor]]:
+    """Yield for each pass the vectors of every network, or the pixels."""
+    passes = passes_of(loader, NUM_VIEWS)
+    networks = [embedder for embedder in embedders if embedder is not None]
+    if networks:
+        return embed(networks, passes, job.num_threads if loader.device.type == "cpu" else 1)
+    return ([found] for found in pixels(passes))
+
+
+if __name__ == "__main__":
+    run_together(EmbedJob, main)

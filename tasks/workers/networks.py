@@ -1,0 +1,84 @@
+"""Networks as prediction and embedding use them: opened, fed, and given every image of a shard set once.
+
+Imported by `tasks.workers.predict` and `tasks.workers.embed`.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from base.errors import InputError
+from data_shards.loading.dali import Loader
+from data_shards.shard_set import ShardSet
+from model.evaluation.build_classifier import build_classifier
+from model.evaluation.classifiers import Classifier
+from model.evaluation.predict import Predictor, cut, pass_sizes
+from model.network.inputs import subtract_mean
+from model.network.weights import load_weights
+
+
+class Opened(NamedTuple):
+    """A network on its device."""
+
+    predictor: Predictor
+    crop: int
+    """Side of its views in pixels."""
+    fed: dict[str, Any]
+    """What its files say about its inputs."""
+
+
+def open_network(weights: Path, classifier: Classifier | None, shards: ShardSet, device: torch.device) -> Opened:
+    """Return the network of a weights file, ours or any other.
+
+    Raises:
+        InputError: its classes are not those of the shards, or its crops do not fit their images.
+    """
+    if classifier is not None:
+        predictor = build_classifier(classifier, weights, shards.wnids, device)
+        fed: dict[str, Any] = {"factory": classifier.factory, "mean": classifier.mean, "scale": classifier.scale}
+        crop = classifier.input_size
+    else:
+        network, info = load_weights(weights)
+        if info.wnids != shards.wnids:
+            raise InputError(
+                f"{weights} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
+                f"or different ones; test it on the images of its own classes"
+            )
+        predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
+        mean = info.colours.mean if info.colours.mean_image is None else "mean image"
+        fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
+    if crop > shards.side:
+        raise InputError(
+            f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
+        )
+    return Opened(predictor, crop, fed)
+
+
+def passes_of(loader: Loader, num_views: int) -> Iterator[Tensor]:
+    """Yield the views of every image in passes of fixed sizes, none of which crosses the end of a shard.
+
+    Raises:
+        InputError: the labels in the tars are not those of the list that names the images.
+    """
+    shards = loader.shards
+    sizes = pass_sizes(list(shards.samples.groupby("shard", sort=False).size()), num_views)
+    expected, start = labels_of(shards.samples), 0
+    for views, class_indices, *_ in cut(loader.views(num_views), sizes):
+        stop = start + len(views)
+        if expected is not None and class_indices.tolist() != expected[start:stop].tolist():
+            raise InputError(
+                f"the labels in the tars of {shards.directory} differ from its samples.parquet; delete it to shard again"
+            )
+        start = stop
+        yield views
+
+
+def labels_of(samples: pd.DataFrame) -> Any:
+    """Return class indices (N,), None if the images have no labels."""
+    indices = samples["class_index"]
+    return None if indices.isna().all() else indices.to_numpy("int64")

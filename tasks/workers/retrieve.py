@@ -1,0 +1,168 @@
+"""Vectors and codes to neighbours and scores: `python -m tasks.workers.retrieve JOB.json`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from base.files import atomic_write
+from base.progress import Progress
+from model.retrieval.disjoint import check_disjoint
+from model.retrieval.distances import Metric, reported, set_num_threads
+from model.retrieval.hamming import count_by_distance, nearest_codes, place_codes
+from model.retrieval.places import Places, Targets, place, same_class, targets_of
+from model.retrieval.rows import (
+    NUM_NEIGHBOURS,
+    AtPixelLevel,
+    Ranking,
+    at_pixel_level,
+    neighbour_rows,
+    pixel_columns,
+    radius_columns,
+    score_columns,
+)
+from model.retrieval.schemas import NEIGHBOURS as NEIGHBOUR_COLUMNS
+from model.retrieval.schemas import RETRIEVAL as RETRIEVAL_COLUMNS
+from model.retrieval.search import Neighbours, nearest
+from model.retrieval.vectors import Values, Vectors, open_vectors
+from tasks.job import Artifact, Share
+from tasks.jobs.codes import CODES, DATABASE, QUERIES, CodeName
+from tasks.jobs.retrieve import NEIGHBOURS, RETRIEVAL, RetrieveJob
+from tasks.workers.entry import Counts, run_worker
+
+Row = dict[str, Any]
+
+
+class Search(NamedTuple):
+    """Queries and a database, and what counts as right."""
+
+    queries: Vectors
+    database: Vectors
+    of_class: Targets
+    of_neighbours: Targets
+    """The six nearest by features."""
+    listed: NDArray[np.int64]
+    """Which queries are listed with their neighbours."""
+    pixels: AtPixelLevel | None
+    """Where the feature neighbours stand at the pixel level."""
+
+
+def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) -> Counts:
+    """Search and score by features, pixels and codes; write the rows of both tables."""
+    del share
+    set_num_threads(job.num_threads)
+    check_disjoint(_digests(job.query_shards), _digests(job.database_shards))
+    search = _by_features(job)
+    neighbours, scores = [], []
+    for number, (row, more) in enumerate(_rankings(job, search)):
+        scores.append(row)
+        neighbours += more
+        progress.report(number + 1, number + 2, "rankings")
+    _write(directory / NEIGHBOURS, neighbours, NEIGHBOUR_COLUMNS)
+    _write(directory / RETRIEVAL, scores, RETRIEVAL_COLUMNS)
+    progress.report(len(scores), len(scores), "rankings")
+    return {"queries": len(search.queries), "database": len(search.database), "rankings": len(scores)}
+
+
+def _by_features(job: RetrieveJob) -> Search:
+    """The exact six nearest by features, and their places among the pixels."""
+    queries, database = _open(job.queries), _open(job.database)
+    of_class = same_class(queries.wnids.to_pylist(), database.wnids.to_pylist())
+    found = nearest(queries.read(), database, NUM_NEIGHBOURS)
+    of_neighbours = targets_of(found.rows)
+    pixels = None
+    if job.query_pixels is not None and job.database_pixels is not None:
+        places = place(_open(job.query_pixels).read(), _open(job.database_pixels), of_neighbours)
+        pixels = at_pixel_level(places)
+    return Search(queries, database, of_class, of_neighbours, _listed(queries, job.num_queries), pixels)
+
+
+def _listed(queries: Vectors, number: int | None) -> NDArray[np.int64]:
+    """Every n-th query in the order of the keys, so that all classes have their share."""
+    if number is None or number >= len(queries):
+        return np.arange(len(queries))
+    order = np.argsort(queries.key_order)
+    return np.sort(order[np.linspace(0, len(queries) - 1, number).round().astype(np.int64)])
+
+
+def _rankings(job: RetrieveJob, search: Search) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield for each space and method the row of scores and the rows of neighbours."""
+    metrics: tuple[Metric, ...] = ("l2", "cosine")
+    for metric in metrics:
+        yield _by_vectors("features", metric, search, search.queries.read(), search.database)
+    if job.query_pixels is not None and job.database_pixels is not None:
+        yield _by_vectors("pixels", "l2", search, _open(job.query_pixels).read(), _open(job.database_pixels))
+    for space, codes in (("features", job.codes), ("pixels", job.pixel_codes)):
+        for measures in [] if codes is None else json.loads((codes.path / CODES).read_bytes()):
+            yield _by_codes(space, measures, search, codes)
+
+
+def _by_vectors(space: str, metric: Metric, search: Search, queries: Values, database: Vectors) -> tuple[Row, list[Row]]:
+    found = nearest(queries, database, NUM_NEIGHBOURS, metric)
+    ties = place(queries, database, targets_of(found.rows), metric).num_tied.reshape(found.rows.shape)
+    of_class, of_neighbours = (
+        (targets, place(queries, database, targets, metric)) for targets in (search.of_class, search.of_neighbours)
+    )
+    names = {"space": space, "method": metric}
+    row: Row = {**names, **score_columns(Ranking(of_class, of_neighbours), len(database))}
+    if (space, metric) == ("features", "l2") and search.pixels is not None:
+        row |= pixel_columns(search.pixels)
+    pixels = search.pixels if (space, metric) == ("features", "l2") else None
+    return row, _listed_rows(names, search, found, reported(found.distances, metric), ties, pixels)
+
+
+def _by_codes(space: str, measures: Row, search: Search, codes: Artifact) -> tuple[Row, list[Row]]:
+    folder = codes.path / str(CodeName(measures["method"], measures["bits"], measures["seed"]))
+    queries, database = (open_vectors([folder / name]) for name in (QUERIES, DATABASE))
+    ours, theirs = queries.read(), database.read()
+    found = nearest_codes(ours, theirs, database.key_order, NUM_NEIGHBOURS)
+    ties = place_codes(ours, theirs, targets_of(found.rows)).num_tied.reshape(found.rows.shape)
+    ranking = Ranking(*((targets, place_codes(ours, theirs, targets)) for targets in (search.of_class, search.of_neighbours)))
+    names = {"space": space, "method": measures["method"], "bits": measures["bits"], "code_seed": measures["seed"]}
+    row: Row = {
+        **names,
+        **score_columns(ranking, len(database)),
+        **radius_columns(ranking, count_by_distance(ours, theirs)),
+        **{name: measures[name] for name in ("dead_bits", "distinct_codes", "reconstruction_val")},
+    }
+    return row, _listed_rows(names, search, found, found.distances, ties, None)
+
+
+def _listed_rows(
+    names: Row,
+    search: Search,
+    found: Neighbours,
+    distances: NDArray[np.float64],
+    ties: NDArray[np.int64],
+    pixels: AtPixelLevel | None,
+) -> list[Row]:
+    some = search.listed
+    ids, wnids = (column.take(pa.array(some)).to_pylist() for column in (search.queries.keys, search.queries.wnids))
+    chosen = None if pixels is None else AtPixelLevel(pixels.ranks[some], pixels.distances[some])
+    neighbours = Neighbours(found.rows[some], found.distances[some])
+    rows = neighbour_rows(ids, wnids, search.database, neighbours, distances[some], ties[some], chosen)
+    return [{**names, **row} for row in rows]
+
+
+def _open(made: Artifact) -> Vectors:
+    return open_vectors(sorted(made.path.glob("*.arrow")))
+
+
+def _digests(shards: Artifact) -> dict[str, str]:
+    """The SHA-256 of each image's source file, by key."""
+    samples = pq.ParquetFile(shards.path / "samples.parquet").read(columns=["key", "source_sha256"])
+    return dict(zip(samples["key"].to_pylist(), samples["source_sha256"].to_pylist(), strict=True))
+
+
+def _write(path: Path, rows: list[Row], schema: pa.Schema) -> None:
+    with atomic_write(path) as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+
+
+if __name__ == "__main__":
+    run_worker(RetrieveJob, main)
