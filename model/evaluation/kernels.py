@@ -82,7 +82,7 @@ class FirstLayer:
     initial: tuple[Floats, Floats] | None
     """The same before training; None if they cannot be drawn again."""
     provenance: Row
-    """The provenance columns of its rows."""
+    """The provenance columns of its rows, without `schema_version`."""
 
 
 def chroma_share(kernels: Floats) -> Floats:
@@ -135,7 +135,14 @@ def permutation_p(networks: Sequence[Shares], seed: int = 0) -> float:
 def kernel_rows(layer: FirstLayer) -> list[Row]:
     """Return a row of `kernels` for each kernel, those of tower a first."""
     return [
-        {"members": list(layer.members), "model": layer.model, "tower": tower, "kernel": number, **measures, **layer.provenance}
+        {
+            "members": list(layer.members),
+            "model": layer.model,
+            "tower": tower,
+            "kernel": number,
+            **measures,
+            **_provenance(layer),
+        }
         for place, tower in enumerate("ab")
         for number, measures in enumerate(_measures(layer, place))
     ]
@@ -158,7 +165,7 @@ def _specialised(model: str, layers: Sequence[FirstLayer], networks: Sequence[Sh
     a, b = (np.concatenate([shares[place] for shares in networks]) for place in (0, 1))
     aucs = [tower_auc(_shares(layer)) for layer in layers]
     return {
-        **layers[0].provenance,
+        **_provenance(layers[0]),
         "members": [member for layer in layers for member in layer.members],
         "model": model,
         "source": "measured",
@@ -182,6 +189,10 @@ def _measures(layer: FirstLayer, place: int) -> list[Row]:
     columns = {"chroma_share": chroma_share(final), "grey_unexplained": grey_unexplained(final), "rms": rms(final)}
     rows: list[Row] = [dict(zip(columns, map(float, values), strict=True)) for values in zip(*columns.values(), strict=True)]
     return [{**row, "learnt_chroma_share": None if learnt is None else float(learnt[k])} for k, row in enumerate(rows)]
+
+
+def _provenance(layer: FirstLayer) -> Row:
+    return {**layer.provenance, "schema_version": SCHEMA_VERSION}
 
 
 def _shares(layer: FirstLayer) -> Shares:
