@@ -6,6 +6,7 @@ on a CPU it ends with the same bytes, for the same number of threads. `model.ret
 """
 
 import json
+from itertools import pairwise
 from math import cos, pi
 from pathlib import Path
 from pickle import UnpicklingError
@@ -152,7 +153,7 @@ def load_autoencoder(path: Path) -> AutoEncoder:
 def _layers(sizes: list[int]) -> nn.Sequential:
     """Linear layers of these sizes with ReLUs between them."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

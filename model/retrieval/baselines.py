@@ -53,31 +53,37 @@ def fit_projection(method: Method, vectors: Vectors, num_bits: int, seed: int = 
     values = torch.from_numpy(vectors.take(rows))
     if method != "random-projection" and num_bits > min(values.shape):
         raise InputError(
-            f"{method} of {num_bits} bits needs as many vectors and values; there are {values.shape[0]:,} of {values.shape[1]:,}"
+            f"{method} of {num_bits} bits needs as many vectors and values; "
+            f"there are {values.shape[0]:,} of {values.shape[1]:,}"
         )
-    mean = torch.stack([piece.double().sum(dim=0) for piece in values.split(ROWS_IN_DOUBLE)]).sum(dim=0) / len(values)
+    mean = torch.stack([piece.double().sum(dim=0) for piece in _pieces(values)]).sum(dim=0) / len(values)
     if method == "random-projection":
         return Projection(mean, torch.from_numpy(generator.standard_normal((values.shape[1], num_bits))))
     principal = Projection(mean, _principal(values, mean, num_bits))
     if method == "pca":
         return principal
     start = torch.from_numpy(generator.standard_normal((num_bits, num_bits)))
-    projected = torch.cat([principal.project(piece) for piece in values.split(ROWS_IN_DOUBLE)])
+    projected = torch.cat([principal.project(piece) for piece in _pieces(values)])
     return Projection(mean, principal.directions @ _rotation(projected, start))
+
+
+def _pieces(values: Tensor) -> list[Tensor]:
+    return [values[start : start + ROWS_IN_DOUBLE] for start in range(0, len(values), ROWS_IN_DOUBLE)]
 
 
 def _principal(values: Tensor, mean: Tensor, num_bits: int) -> Tensor:
     """Return the directions of largest variance (D, bits)."""
     covariance = torch.zeros(2 * mean.shape, dtype=torch.float64)
-    for piece in values.split(ROWS_IN_DOUBLE):
+    for piece in _pieces(values):
         centred = piece.double() - mean
         covariance += centred.T @ centred
-    return torch.linalg.eigh(covariance).eigenvectors[:, -num_bits:].flip(1)
+    directions: Tensor = torch.linalg.eigh(covariance).eigenvectors
+    return directions[:, -num_bits:].flip(1)
 
 
 def _rotation(projected: Tensor, start: Tensor) -> Tensor:
     """Return the rotation (bits, bits) that brings projections (N, bits) near to their signs. [GL11 §3.2]"""
-    rotation = torch.linalg.qr(start).Q
+    rotation: Tensor = torch.linalg.qr(start).Q
     for _ in range(ITERATIONS):
         signs = torch.where(projected @ rotation > 0, 1.0, -1.0).double()
         left, _, right = torch.linalg.svd(signs.T @ projected)

@@ -51,7 +51,7 @@ class Queries(ABC):
 
     @abstractmethod
     def matrix(self, block: Values, some: Rows) -> tuple[Floats, Floats]:
-        """Return the distances of `some` queries to all rows, (S, N), and how far each query's may be from the exact ones (S,)."""
+        """Return distances of `some` queries to all rows, (S, N), and how far each query's may be from exact (S,)."""
 
     @abstractmethod
     def exact(self, block: Values, pairs: Pairs) -> Floats:
@@ -112,7 +112,8 @@ class FloatQueries(Queries):
         return Pairs(np.concatenate((queries, more.queries)), np.concatenate((places[found], more.rows)))
 
     def _exact(self, block: Values, queries: Rows, rows: Rows) -> Floats:
-        return np.square(self.double[queries] - _in_double(block[rows], self.metric)).sum(axis=1)
+        distances: Floats = np.square(self.double[queries] - _in_double(block[rows], self.metric)).sum(axis=1)
+        return distances
 
 
 class ByteQueries(Queries):
@@ -122,7 +123,7 @@ class ByteQueries(Queries):
         self.values = values
 
     def matrix(self, block: Values, some: Rows) -> tuple[Floats, Floats]:
-        """Exact, by |x|² + |y|² − 2xy of bytes less 128; the sums of each product are exact in float32, their sum in float64."""
+        """Exact: |x|² + |y|² − 2xy of bytes less 128, each sum of products exact in float32 and their sum in float64."""
         queries = self.values[some]
         distances = np.zeros((len(some), len(block)))
         for start in range(0, block.shape[1], EXACT_PRODUCTS):
@@ -137,7 +138,8 @@ class ByteQueries(Queries):
 
     def _exact(self, block: Values, queries: Rows, rows: Rows) -> Floats:
         differences = self.values[queries].astype(np.int32) - block[rows]
-        return np.square(differences).sum(axis=1, dtype=np.int64).astype(np.float64)
+        distances: NDArray[np.int64] = np.square(differences).sum(axis=1, dtype=np.int64)
+        return distances.astype(np.float64)
 
 
 def queries_of(values: Values, metric: Metric = "l2") -> list[Queries]:

@@ -75,7 +75,7 @@ def features_of(network: nn.Module, layer: str | None = None) -> Callable[[Tenso
     if layer is None and isinstance(network, AlexNet):
         return network.features
     names = [name for name, _ in network.named_modules() if name]
-    if layer not in names:
+    if layer is None or layer not in names:
         raise InputError(f"{type(network).__name__} has no layer {layer}; expected one of {', '.join(names[-20:])}")
     return LayerOutput(network, layer)
 
@@ -106,7 +106,7 @@ def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = isqrt(pixels.shape[1] // 3)
     views = pixels.reshape(-1, side, side, 3)
     shrunk = [cv2.resize(view, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for view in views]
-    return np.stack(shrunk).reshape(len(pixels), -1)
+    return np.stack(shrunk).reshape(len(pixels), -1).astype(np.uint8)
 
 
 def _one_pass(embedders: Sequence[Embedder], images: Tensor) -> list[Tensor]:

@@ -65,10 +65,10 @@ def nearest_codes(queries: Codes, database: Codes, key_order: Counts, k: int, ro
         if len(found.rows) == k * len(queries):
             limits = found.distances[k - 1 :: k].astype(np.int64)
         else:
-            limits = faiss.knn_hamming(queries, block, min(k, len(block)))[0][:, -1]
+            limits = np.asarray(faiss.knn_hamming(queries, block, min(k, len(block)))[0][:, -1], np.int64)
         for new in _within(queries, block, limits):
             new = Found(new.queries, new.rows + start, new.distances)
-            found = keep_nearest(Found(*map(np.concatenate, zip(found, new, strict=True))), k, key_order)
+            found = keep_nearest((found, new), k, key_order)
     return Neighbours(found.rows.reshape(len(queries), -1), found.distances.reshape(len(queries), -1))
 
 
@@ -119,7 +119,7 @@ class HashTable:
         self.ends = np.append(starts, len(codes))
 
     def look_up(self, code: Codes, radius: int = 2) -> tuple[Counts, Counts]:
-        """Return the rows whose code differs from this one (bytes,) in at most `radius` bits, sorted by (bits, key); and the bits."""
+        """Return the rows whose code differs from this one (bytes,) in at most `radius` bits, by (bits, key), and the bits."""
         found: list[Counts] = []
         for flipped in range(radius + 1):
             wanted = _words(code[None])[0] ^ masks(self.num_bits, flipped)
@@ -144,7 +144,8 @@ def _within(queries: Codes, block: Codes, limits: Counts) -> Iterator[Found]:
         same = np.flatnonzero(limits == limit)
         for some in (same[start : start + step] for start in range(0, len(same), step)):
             ends, distances, rows = index.range_search(queries[some], int(limit) + 1)  # below, not up to
-            yield Found(np.repeat(some, np.diff(ends.astype(np.int64))), rows.astype(np.int64), distances.astype(np.float64))
+            counts: Counts = np.diff(ends).astype(np.int64)
+            yield Found(np.repeat(some, counts), rows.astype(np.int64), distances.astype(np.float64))
 
 
 def _words(codes: Codes) -> NDArray[np.uint64]:

@@ -100,7 +100,7 @@ def count_nearer(
     rows: range | None = None,
     block_rows: int | None = None,
 ) -> tuple[Counts, Counts]:
-    """Return how many of all rows, or of those in `rows`, are nearer than each target and how many are as near, itself included.
+    """Return how many of all rows, or of those in `rows`, are nearer than each target and how many are as near, it included.
 
     `distances` are those of `target_distances`, of all processes together.
     """

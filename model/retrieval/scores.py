@@ -49,7 +49,7 @@ def hits(targets: Targets, places: Places, k: int) -> Floats:
     """Return how many of each query's targets are expected among the k nearest rows (Q,)."""
     shares = np.clip((k - places.num_nearer) / places.num_tied, 0, 1)
     order = np.lexsort((shares, targets.queries))  # so that the sums do not depend on the order of the database
-    return np.bincount(targets.queries, shares[order], targets.num_queries)
+    return np.bincount(targets.queries, shares[order], targets.num_queries).astype(np.float64)  # whole numbers without any
 
 
 def precision(targets: Targets, places: Places, k: int) -> Floats:

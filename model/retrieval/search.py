@@ -53,17 +53,15 @@ def nearest(
     found = [NOTHING] * len(pieces)
     for block in database.blocks(rows, block_rows):
         found = [_search(piece, block, old, k, database.key_order) for piece, old in zip(pieces, found, strict=True)]
-    return _joined([_by_query(one, len(piece)) for one, piece in zip(found, pieces, strict=True)])
+    parts = [_by_query(one, len(piece)) for one, piece in zip(found, pieces, strict=True)]
+    return Neighbours(np.concatenate([part.rows for part in parts]), np.concatenate([part.distances for part in parts]))
 
 
 def merge(parts: Sequence[Neighbours], database: Vectors, k: int) -> Neighbours:
     """Return the k nearest of what was found in different rows of one database."""
-    num_queries = len(parts[0].rows)
-    columns = [
-        (np.repeat(np.arange(num_queries), part.rows.shape[1]), part.rows.ravel(), part.distances.ravel()) for part in parts
-    ]
-    queries, rows, distances = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return _by_query(keep_nearest(Found(queries, rows, distances), k, database.key_order), num_queries)
+    numbers = np.arange(len(parts[0].rows))
+    found = [Found(np.repeat(numbers, part.rows.shape[1]), part.rows.ravel(), part.distances.ravel()) for part in parts]
+    return _by_query(keep_nearest(found, k, database.key_order), len(numbers))
 
 
 def check_fit(queries: Values, database: Vectors, k: int = 1) -> None:
@@ -78,13 +76,14 @@ def check_fit(queries: Values, database: Vectors, k: int = 1) -> None:
         raise InputError(f"{k:,} neighbours were asked for and the database has {len(database):,} images")
 
 
-def keep_nearest(found: Found, k: int, key_order: NDArray[np.int64]) -> Found:
-    """Return the k nearest rows of each query, sorted."""
-    order = np.lexsort((key_order[found.rows], found.distances, found.queries))
-    queries = found.queries[order]
-    ranks = np.arange(len(order)) - np.searchsorted(queries, queries)
-    kept = order[ranks < k]
-    return Found(found.queries[kept], found.rows[kept], found.distances[kept])
+def keep_nearest(parts: Sequence[Found], k: int, key_order: NDArray[np.int64]) -> Found:
+    """Return the k nearest rows of each query in all parts, sorted."""
+    queries, rows = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    distances = np.concatenate([part.distances for part in parts])
+    order = np.lexsort((key_order[rows], distances, queries))
+    first = np.searchsorted(queries[order], queries[order])  # where the rows of each query begin
+    kept = order[np.arange(len(order)) - first < k]
+    return Found(queries[kept], rows[kept], distances[kept])
 
 
 def _search(queries: Queries, block: Block, old: Found, k: int, key_order: NDArray[np.int64]) -> Found:
@@ -95,12 +94,8 @@ def _search(queries: Queries, block: Block, old: Found, k: int, key_order: NDArr
     pairs = queries.candidates(block.values, k, limits)
     distances = queries.exact(block.values, pairs)
     new = Found(pairs.queries, pairs.rows + block.start, distances)
-    return keep_nearest(Found(*map(np.concatenate, zip(old, new, strict=True))), k, key_order)
+    return keep_nearest((old, new), k, key_order)
 
 
 def _by_query(found: Found, num_queries: int) -> Neighbours:
     return Neighbours(found.rows.reshape(num_queries, -1), found.distances.reshape(num_queries, -1))
-
-
-def _joined(parts: Sequence[Neighbours]) -> Neighbours:
-    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))

@@ -27,7 +27,6 @@ BATCH_BYTES = 16 * 2**20
 BLOCK_BYTES = 128 * 2**20
 """(ours) 8,192 features of 4096 values in float32."""
 BLOCK_ROWS = 8192
-LABELS = ("key", "wnid")
 
 Values = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
 TYPES = {np.dtype("float32"): pa.float32(), np.dtype("float16"): pa.float16(), np.dtype("uint8"): pa.uint8()}
@@ -228,15 +227,17 @@ def _open_part(path: Path) -> Part:
             reader = pa.ipc.open_file(file)
             about, vector = json.loads(reader.schema.metadata[METADATA_KEY]), reader.schema.field("vector").type
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-            labels = [
-                pa.array([name for batch in batches for name in batch[column].to_pylist()], pa.string()) for column in LABELS
-            ]
+            keys, wnids = (_names(batches, column) for column in ("key", "wnid"))
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a whole file of vectors ({type(error).__name__}); delete it to make it again"
-        ) from error
+        reason = type(error).__name__
+        raise InputError(f"{path} is not a whole file of vectors ({reason}); delete it to make it again") from error
     sizes = tuple(len(batch) for batch in batches)
-    return Part(path, sizes, vector.list_size, np.dtype(vector.value_type.to_pandas_dtype()), *labels, about)
+    return Part(path, sizes, vector.list_size, np.dtype(vector.value_type.to_pandas_dtype()), keys, wnids, about)
+
+
+def _names(batches: Sequence[pa.RecordBatch], column: str) -> pa.Array:
+    """Copy a column of strings, so that the file need not stay open."""
+    return pa.array([name for batch in batches for name in batch[column].to_pylist()], pa.string())
 
 
 def _values(batch: pa.RecordBatch) -> Values:

@@ -33,7 +33,9 @@ def content(network, directory):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 def test_the_code_of_a_vector_tells_its_cluster(store, dtype):
     values = clusters(400, dtype=dtype)
-    network = train_autoencoder(store(values), CodeConfig(bits=12, hidden=(32, 16), epochs=40, batch_size=16))
+    network = train_autoencoder(
+        store(values), CodeConfig(bits=12, hidden=(32, 16), epochs=20, batch_size=16, learning_rate=3e-3)
+    )
     codes = unpack(encode(network, values), 12)
     differing = (codes[:64, None] != codes[None, :64]).sum(axis=2)
     same = (np.arange(64)[:, None] - np.arange(64)) % 8 == 0

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from model.evaluation.predict import VIEWS_PER_PASS, cut, pass_sizes
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours, subtract_mean
-from model.retrieval.embed import Embedder, embed, features_of, pixels
+from model.retrieval.embed import Embedder, embed, features_of, pixels, thumbnails
 
 COLOURS = Colours(mean=(127, 127, 127), deviations=(10, 20, 60), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 PREPARE = partial(subtract_mean, colours=COLOURS)
@@ -104,3 +105,13 @@ def test_pixels_are_the_bytes_of_the_centre_view():
     images = views(5)
     found = torch.cat(list(pixels(images.split(2))))
     assert torch.equal(found, images.reshape(5, -1))
+
+
+@pytest.mark.parametrize("side", [32, 64, 112])
+def test_thumbnails_are_means_of_areas(side):
+    views = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    found = thumbnails(views.reshape(2, -1)).reshape(2, 32, 32, 3)
+    edges = np.arange(33) * side / 32
+    overlap = np.clip(np.minimum(edges[1:, None], np.arange(1, side + 1)) - np.maximum(edges[:-1, None], np.arange(side)), 0, 1)
+    expected = np.einsum("ih,nhwc,jw->nijc", overlap, views, overlap) / (side / 32) ** 2
+    assert np.abs(found - expected).max() <= 0.51
