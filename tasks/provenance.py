@@ -1,10 +1,12 @@
 """What is known about how a weights file was trained, from the manifest and the job beside it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from base.errors import InputError
+from model.evaluation.rows import join_recipes
 from tasks.artifacts import read_manifest
-from tasks.job import JOB, Weights
+from tasks.job import JOB, Weights, digest_of
 from tasks.jobs.train import WEIGHTS, TrainJob
 
 
@@ -18,6 +20,24 @@ class Trained(NamedTuple):
     """The git commit that trained it."""
     settings: dict[str, Any] | None = None
     """Everything that shaped it: the settings of the training and of its shards, and those of the weights it started from."""
+
+
+def provenance_of(members: Sequence[Weights], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row that follow from its members: recipe, seed, config and weights_code_versions.
+
+    `settings` are those of the images and of the measurement; they go into `config` with those of each member's training.
+    """
+    trained = [how_trained(weights) for weights in members]
+    shaped = [
+        {"weights": member.digest} if one.settings is None else one.settings
+        for one, member in zip(trained, members, strict=True)
+    ]
+    return {
+        "recipe": join_recipes([one.recipe for one in trained]),
+        "seed": trained[0].seed,
+        "config": digest_of({**settings, "members": shaped}),
+        "weights_code_versions": tuple(one.code_version for one in trained),
+    }
 
 
 def how_trained(weights: Weights) -> Trained:

@@ -19,15 +19,15 @@ from model.evaluation.intervals import is_at_chance
 from model.evaluation.predictions import open_predictions
 from model.evaluation.published import beside_published
 from model.evaluation.rendering import as_cells, as_text, gains_as_text
-from model.evaluation.rows import Evaluation, Measured, compared_rows, join_recipes
+from model.evaluation.rows import Evaluation, Measured, compared_rows
 from model.evaluation.tables import NAMES, write_tables
 from tasks.artifacts import read_manifest
 from tasks.code import code_version
-from tasks.job import Artifact, Weights, digest_of
+from tasks.job import Artifact, Weights
 from tasks.jobs.predict import Views
 from tasks.predict import predictions_file
 from tasks.progress import run_log
-from tasks.provenance import how_trained
+from tasks.provenance import provenance_of
 from tasks.shard import dataset_name
 from tasks.workspace import Workspace
 
@@ -82,7 +82,7 @@ def write_error_rates(
         preset=preset,
         shards=shards.digest,
         code_version=code_version(),
-        run_id=_run_id(),
+        run_id=run_id(),
         created_at=datetime.now(UTC),
     )
     rows = write_tables(measured, evaluation, workspace.tables, _cost_matrix(shards))
@@ -127,27 +127,20 @@ def _measure(
 
 def _measured(plan: RowPlan, members: Sequence[Weights], settings: dict[str, object], answers: Answers) -> Measured:
     """A row with its provenance; `settings` are those of the images and of the predictions."""
-    trained = [how_trained(weights) for weights in members]
     weights = plan.member_weights or (1 / len(members),) * len(members)
-    shaped = [
-        {"weights": member.digest} if one.settings is None else one.settings
-        for one, member in zip(trained, members, strict=True)
-    ]
     return Measured(
         table=plan.table,
         model=plan.model,
         members=tuple(member.digest for member in members),
         member_weights=weights,
         selected_on=plan.selected_on,
-        recipe=join_recipes([one.recipe for one in trained]),
-        seed=trained[0].seed,
-        config=digest_of({**settings, "members": shaped, "member_weights": weights}),
-        weights_code_versions=tuple(one.code_version for one in trained),
+        **provenance_of(members, {**settings, "member_weights": weights}),
         answers=answers,
     )
 
 
-def _run_id() -> str | None:
+def run_id() -> str | None:
+    """Return the id of the Prefect run, None outside of runs."""
     run = TaskRunContext.get()
     return None if run is None else str(run.task_run.flow_run_id)
 

@@ -66,6 +66,16 @@ def num_bits_of(codes: Vectors) -> int:
     return int(codes.about["bits"])
 
 
+def codes_of(vectors: Vectors) -> Codes:
+    """Return all packed codes of a split.
+
+    Raises:
+        InputError: they are not codes.
+    """
+    num_bits_of(vectors)
+    return vectors.read().astype(np.uint8, copy=False)
+
+
 def reconstruction_error(network: AutoEncoder, vectors: Vectors) -> float:
     """Return Σ|x − reconstruction|² ÷ Σ|x − mean of the training vectors|² over a split, in passes of one shape."""
     errors = np.zeros(2)

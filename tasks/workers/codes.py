@@ -1,4 +1,7 @@
-"""Vectors to short binary codes: `python -m tasks.workers.codes JOB.json`. A killed run resumes, also within an auto-encoder."""
+"""Vectors to short binary codes: `python -m tasks.workers.codes JOB.json`.
+
+A run that was killed resumes, within an auto-encoder too.
+"""
 
 import json
 from pathlib import Path
@@ -94,7 +97,9 @@ def _vectors(made: Artifact, shrink: bool, work: Path) -> Vectors:
     paths = [folder / part.path.name for part in vectors.parts]
     for path, part in zip(paths, vectors.parts, strict=True):
         if not path.exists():
-            small = np.concatenate([thumbnails(block.values) for block in Vectors((part,)).blocks()])
+            small = np.concatenate(
+                [thumbnails(block.values.astype(np.uint8, copy=False)) for block in Vectors((part,)).blocks()]
+            )
             write_vectors(path, part.keys.to_pylist(), _labels(part.wnids), small, part.about)
     return open_vectors(paths)
 

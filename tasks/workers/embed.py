@@ -3,6 +3,7 @@
 A shard whose vectors exist is skipped, so a run that was killed continues.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device
 
 def _write(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[int]:
     """Write the vectors of every shard as soon as it has been seen; yield how many images each pass had."""
-    vectors = _vectors([one.embedder for one in opened], loader, job)
+    vectors = _vectors(opened, loader, job)
     for name, samples in loader.shards.samples.groupby("shard", sort=False):
         blocks = []
         for size in pass_sizes([len(samples)], NUM_VIEWS):
@@ -95,13 +96,20 @@ def _write(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[in
     next(vectors, None)  # nothing is left; the stream sees that itself
 
 
-def _vectors(embedders: list[Embedder | None], loader: Loader, job: EmbedJob) -> Iterator[list[Tensor]]:
-    """Yield for each pass the vectors of every network, or the pixels."""
-    passes = passes_of(loader, NUM_VIEWS)
-    networks = [embedder for embedder in embedders if embedder is not None]
-    if networks:
-        return embed(networks, passes, job.num_threads if loader.device.type == "cpu" else 1)
-    return ([found] for found in pixels(passes))
+def _vectors(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[list[Tensor]]:
+    """Yield for each pass the features of every network, and the pixels for a job without one."""
+    seen: deque[Tensor] = deque()
+    networks = [one.embedder for one in opened if one.embedder is not None]
+    for features in embed(networks, _remembered(passes_of(loader, NUM_VIEWS), seen), job.num_threads):
+        of_networks, (of_pixels,) = iter(features), pixels([seen.popleft()])
+        yield [of_pixels if one.embedder is None else next(of_networks) for one in opened]
+
+
+def _remembered(passes: Iterator[Tensor], seen: deque[Tensor]) -> Iterator[Tensor]:
+    """Keep each pass until its features are there."""
+    for views in passes:
+        seen.append(views)
+        yield views
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from base.files import atomic_write
 from base.progress import Progress
 from model.retrieval.disjoint import check_disjoint
 from model.retrieval.distances import Metric, reported, set_num_threads
+from model.retrieval.encoding import codes_of
 from model.retrieval.hamming import count_by_distance, nearest_codes, place_codes
-from model.retrieval.places import Places, Targets, place, same_class, targets_of
+from model.retrieval.places import Targets, place, same_class, targets_of
 from model.retrieval.rows import (
     NUM_NEIGHBOURS,
     AtPixelLevel,
@@ -98,8 +99,9 @@ def _rankings(job: RetrieveJob, search: Search) -> Iterator[tuple[Row, list[Row]
     if job.query_pixels is not None and job.database_pixels is not None:
         yield _by_vectors("pixels", "l2", search, _open(job.query_pixels).read(), _open(job.database_pixels))
     for space, codes in (("features", job.codes), ("pixels", job.pixel_codes)):
-        for measures in [] if codes is None else json.loads((codes.path / CODES).read_bytes()):
-            yield _by_codes(space, measures, search, codes)
+        if codes is not None:
+            for measures in json.loads((codes.path / CODES).read_bytes()):
+                yield _by_codes(space, measures, search, codes.path)
 
 
 def _by_vectors(space: str, metric: Metric, search: Search, queries: Values, database: Vectors) -> tuple[Row, list[Row]]:
@@ -116,10 +118,10 @@ def _by_vectors(space: str, metric: Metric, search: Search, queries: Values, dat
     return row, _listed_rows(names, search, found, reported(found.distances, metric), ties, pixels)
 
 
-def _by_codes(space: str, measures: Row, search: Search, codes: Artifact) -> tuple[Row, list[Row]]:
-    folder = codes.path / str(CodeName(measures["method"], measures["bits"], measures["seed"]))
+def _by_codes(space: str, measures: Row, search: Search, codes: Path) -> tuple[Row, list[Row]]:
+    folder = codes / str(CodeName(measures["method"], measures["bits"], measures["seed"]))
     queries, database = (open_vectors([folder / name]) for name in (QUERIES, DATABASE))
-    ours, theirs = queries.read(), database.read()
+    ours, theirs = (codes_of(vectors) for vectors in (queries, database))
     found = nearest_codes(ours, theirs, database.key_order, NUM_NEIGHBOURS)
     ties = place_codes(ours, theirs, targets_of(found.rows)).num_tied.reshape(found.rows.shape)
     ranking = Ranking(*((targets, place_codes(ours, theirs, targets)) for targets in (search.of_class, search.of_neighbours)))
