@@ -15,6 +15,7 @@ from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
+from model.retrieval.config import RetrievalConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
@@ -48,6 +49,8 @@ class Preset(BaseModel):
     """The paper's table that its rows stand in, beside the published ones; `evaluation` for none of them."""
     scored_on: Split = "val"
     """The images that the table is about."""
+    retrieval: RetrievalConfig | None = None
+    """[K12 §6.1] How much of it is measured; None for nothing."""
     threads_per_network: int | None = None
     """(ours) CPU threads; all processors where not given. Small networks learn fastest side by side on one thread each."""
 
@@ -81,6 +84,7 @@ DEMO = Preset(
     training=TrainConfig(epochs=20, validate_every=5, **_DEMO_RATE),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_DEMO_RATE),
     fine_tuning=TrainConfig(epochs=10, validate_every=5, **_SHORT_PRE_TRAINING, **_DEMO_RATE),
+    retrieval=RetrievalConfig(num_networks=5, epochs=60, batch_size=128),
     threads_per_network=1,
 )
 """(ours) Synthetic images, a network a quarter as wide, everything in minutes on two cores."""
@@ -94,6 +98,7 @@ TINY = Preset(
     training=TrainConfig(epochs=15, validate_every=3, **_SMALL_STEPS),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_SMALL_STEPS),
     fine_tuning=TrainConfig(epochs=8, validate_every=4, **_SHORT_PRE_TRAINING, **_SMALL_STEPS),
+    retrieval=RetrievalConfig(num_seeds=3),
     threads_per_network=1,
 )
 """(ours) Twenty classes of real images, with forty as the superset."""
@@ -110,16 +115,26 @@ _FULL_SIZE: dict[str, Any] = {
 _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv=True, bottleneck=1024)}
 """[K12 §6, CHM layers-146-2011] As the whole releases were learnt."""
 
-FOLDER = Preset(target=FolderSource(), superset=None, **_FULL_SIZE)
+FOLDER = Preset(target=FolderSource(), superset=None, retrieval=RetrievalConfig(pixels=False), **_FULL_SIZE)
 """Your own folder of class folders."""
 
 ILSVRC2010 = Preset(
-    target=IlsvrcSource(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
+    target=IlsvrcSource(kind="ilsvrc2010"),
+    superset=None,
+    num_networks=1,
+    table="table1",
+    scored_on="test",
+    retrieval=RetrievalConfig(pixels=False, num_seeds=3),
+    **_FULL_SIZE,
 )
 """[K12 table 1]"""
 
 ILSVRC2012 = Preset(
-    target=IlsvrcSource(kind="ilsvrc2012"), superset=FallSource(kind="fall2011"), pre_training_bottleneck=1024, **_FULL_SIZE
+    target=IlsvrcSource(kind="ilsvrc2012"),
+    superset=FallSource(kind="fall2011"),
+    pre_training_bottleneck=1024,
+    retrieval=RetrievalConfig(pixels=False, num_seeds=3),
+    **_FULL_SIZE,
 )
 """[K12 table 2]"""
 

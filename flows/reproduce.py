@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from base.errors import InputError
+from data_shards.datasets.dataset import Split
 from flows.command_line import run
 from flows.presets import Preset, PresetName, load_preset
 from flows.rows import paper_rows
@@ -18,6 +19,7 @@ from tasks.jobs.predict import Views
 from tasks.jobs.train import Layout, TrainJob
 from tasks.predict import predict_split
 from tasks.prepare import choose_splits, training_set
+from tasks.section6 import Section6Record, write_section6
 from tasks.shard import shard_split
 from tasks.tabulate import TableRecord, write_error_rates
 from tasks.train import plan_training, train_networks
@@ -27,6 +29,18 @@ VIEWS: Views = 10
 """[K12 §4.1]"""
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+class ReproduceRecord(BaseModel):
+    """The tables, and section 6.1 if it was asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: TableRecord
+    section6: Section6Record | None
+
+    def __str__(self) -> str:
+        return str(self.tables) if self.section6 is None else f"{self.tables}\n\n{self.section6}"
 
 
 @flow(flow_run_name="reproduce {preset}")
@@ -43,9 +57,10 @@ def reproduce(
     precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
+    report: bool = True,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
-) -> TableRecord:
+) -> ReproduceRecord:
     """Make a table of the paper: networks that differ by seed, others pre-trained on a superset, each alone and averaged.
 
     Args:
@@ -64,6 +79,7 @@ def reproduce(
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch). Default: what suits the devices.
+        report: Whether section 6.1 follows: kernels, nearest training images, binary codes, and all of it as one page.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -90,7 +106,15 @@ def reproduce(
         scored = shard_split(plan.target, plan.scored_on, plan.shards, made_in)
         predictions = predict_split(networks, scored, plan.scored_on, VIEWS, compute, made_in)
         rows = paper_rows(plan.table, len(plain), len(starred), seed)
-        return write_error_rates(rows, predictions, networks, scored, plan.scored_on, VIEWS, preset, made_in)
+        tables = write_error_rates(rows, predictions, networks, scored, plan.scored_on, VIEWS, preset, made_in)
+        if plan.retrieval is None or not report:
+            return ReproduceRecord(tables=tables, section6=None)
+        names = {f"CNN, seed {seed + n}": weights for n, weights in enumerate(plain)}
+        shards: dict[Split, Artifact] = {"train": target["train"], plan.scored_on: scored}
+        section6 = write_section6(
+            preset, names, shards, plan.scored_on, predictions[0], plan.table, plan.retrieval, compute, made_in
+        )
+        return ReproduceRecord(tables=tables, section6=section6)
 
 
 def _find_superset(plan: Preset, workspace: Workspace) -> None:

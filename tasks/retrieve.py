@@ -1,6 +1,6 @@
 """Weights and two splits to section 6.1: features, neighbours, codes, and the rows of `retrieval` and `neighbours`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,11 @@ def embed_split(
     return dict(zip(jobs, made, strict=True))
 
 
-@task(task_run_name="codes and neighbours of {queries_of}")
+@task(task_run_name="codes and neighbours")
 def retrieve(
     networks: Mapping[str, Weights],
     shards: tuple[Artifact, Artifact],
     vectors: tuple[Mapping[str, Artifact], Mapping[str, Artifact]],
-    queries_of: str,
     config: RetrievalConfig,
     workspace: Workspace,
 ) -> dict[str, Artifact]:

@@ -10,6 +10,9 @@ class RetrievalConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    num_networks: int = Field(1, gt=0)
+    """(ours) How many of the networks that are trained from scratch are embedded."""
+
     dtype: Literal["float32", "float16"] = "float32"
     """(ours) Of stored features; float16 halves the disk and changes about one list in 150."""
 

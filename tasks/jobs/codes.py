@@ -1,7 +1,7 @@
 """Vectors to short binary codes: `codes/<key>/<code>/{database,queries}.arrow`, an encoder, a Faiss index.
 
-A code is named `autoencoder-28-0`: method, bits, seed. `codes.json` has the measures of each code. One worker trains and encodes
-all codes of a job, one after another. A code whose files exist is skipped.
+A code is named `autoencoder-28-0`: method, bits, seed. `codes.json` has the measures of each code. One worker trains and
+encodes all codes of a job, one after another. A code whose files exist is skipped.
 """
 
 from pathlib import Path

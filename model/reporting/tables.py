@@ -1,0 +1,69 @@
+"""The rows of the tables that a report shows: the latest ones of its networks, and the published ones.
+
+Called by `tasks.report`, which names a report by their digest, and by the worker that writes it.
+"""
+
+from collections.abc import Collection
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from model.evaluation.selection import latest
+
+VOLATILE = ["run_id", "created_at"]
+"""Columns that tell when a row was measured, not what."""
+
+
+def report_tables(directory: Path, members: Collection[str], table: str) -> dict[str, pd.DataFrame]:
+    """Return `rates`, `comparisons`, `specialisation` and `retrieval`, each empty if its file is missing.
+
+    `members` are the SHA-256 of the weights files; `table` is the paper's table whose published rows are shown.
+    """
+    return {
+        "rates": _rates(directory / "error_rates.parquet", members, table),
+        "comparisons": _newest(directory / "comparisons.parquet", members, ["first_members", "second_members"]),
+        "specialisation": _newest(directory / "specialisation.parquet", members, ["members"]),
+        "retrieval": _newest(directory / "retrieval.parquet", members, ["members"]),
+    }
+
+
+def digest(tables: dict[str, pd.DataFrame]) -> str:
+    """Return the SHA-256 of what the tables say, whenever it was measured."""
+    frames = [frame.drop(columns=VOLATILE, errors="ignore").to_json(orient="split") for frame in tables.values()]
+    return sha256("\n".join(frames).encode()).hexdigest()
+
+
+def _rates(path: Path, members: Collection[str], table: str) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame()
+    rows = latest(pq.read_table(path)).to_pandas()
+    published = (rows["table"] == table) & rows["source"].str.startswith("K12")
+    ours = rows["table"].isin([table, "members"]) & (rows["source"] == "measured") & _of(rows["members"], members)
+    parts = [rows[published], rows[ours & (rows["table"] == table)], rows[ours & (rows["table"] == "members")]]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _newest(path: Path, members: Collection[str], columns: list[str]) -> pd.DataFrame:
+    """The rows of the newest evaluation of these networks, and published rows."""
+    if not path.exists():
+        return pd.DataFrame()
+    rows = pq.read_table(path).to_pandas()
+    published = rows[rows["source"] != "measured"] if "source" in rows else rows[:0]
+    for column in columns:
+        rows = rows[_of(rows[column], members)]
+    if "source" in rows:
+        rows = rows[rows["source"] == "measured"]
+    keys = [
+        name for name in rows.columns if name in {"space", "method", "bits", "code_seed", "model", "first", "second", "rank"}
+    ]
+    names = rows[columns].map(str).agg(" ".join, axis=1) if len(rows) else pd.Series(dtype=str)
+    newest = rows[~rows[keys].assign(names=names).duplicated(keep="last")]
+    return pd.concat([published, newest], ignore_index=True)
+
+
+def _of(column: "pd.Series[Any]", members: Collection[str]) -> "pd.Series[bool]":
+    """Which lists of members hold some of these and no others."""
+    return column.map(lambda digests: digests is not None and len(digests) > 0 and set(digests) <= set(members)).astype(bool)

@@ -1,0 +1,78 @@
+"""Section 6.1 as one step: kernels, neighbours, codes and the report of finished networks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from data_shards.datasets.dataset import Split
+from model.evaluation.schemas import Row
+from model.retrieval.config import RetrievalConfig
+from tasks.compute import Compute
+from tasks.job import Artifact, Weights
+from tasks.kernels import write_kernels
+from tasks.report import write_report
+from tasks.retrieve import embed_split, retrieve, write_retrieval
+from tasks.workspace import Workspace
+
+
+class Section6Record(BaseModel):
+    """The main figures as text, and the page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    page: Path
+
+    def __str__(self) -> str:
+        return f"{self.text}\n\n{self.page}"
+
+
+def write_section6(
+    name: str,
+    networks: Mapping[str, Weights],
+    shards: Mapping[Split, Artifact],
+    split: Split,
+    predictions: Artifact,
+    table: str,
+    config: RetrievalConfig,
+    compute: Compute,
+    workspace: Workspace,
+    images: tuple[str, ...] = (),
+) -> Section6Record:
+    """Measure kernels and retrieval of the networks and write the report; `shards` has `train` and the scored split.
+
+    `predictions` are those of the first network.
+    """
+    specialisation = write_kernels(networks, name, workspace)
+    some = dict(list(networks.items())[: config.num_networks])
+    pair = (shards["train"], shards[split])
+    vectors = (
+        embed_split(some, pair[0], "train", config, compute, workspace),
+        embed_split(some, pair[1], split, config, compute, workspace),
+    )
+    retrieved = retrieve(some, pair, vectors, config, workspace)
+    rows = write_retrieval(some, retrieved, pair[1], split, config, name, workspace)
+    first = next(iter(networks))
+    page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images)
+    return Section6Record(text="\n".join((*_retrieval_lines(rows), _specialisation_line(specialisation))), page=page)
+
+
+def _retrieval_lines(rows: list[Row]) -> list[str]:
+    """Mean average precision and precision among six by space, method and bits, on average over networks and seeds."""
+    kinds = list(dict.fromkeys((row["space"], row["method"], row.get("bits")) for row in rows))
+    lines = [f"{'nearest training images by':30}  {'bits':>4}  {'mAP':>5}  {'P@6':>5}  {'true 6 in top 100':>17}  {'n':>2}"]
+    for space, method, bits in kinds:
+        same = [row for row in rows if (row["space"], row["method"], row.get("bits")) == (space, method, bits)]
+        mean = {key: sum(row[key] for row in same) / len(same) for key in ("map", "p6", "recall6_at_100")}
+        shown = f"{mean['map']:5.3f}  {mean['p6']:5.3f}  {mean['recall6_at_100']:17.3f}  {len(same):2}"
+        lines.append(f"{f'{space}, {method}':30}  {bits or '–':>4}  {shown}")
+    return lines
+
+
+def _specialisation_line(rows: list[Row]) -> str:
+    last = [row for row in rows if row["source"] == "measured"][-1]
+    return (
+        f"colour of the first layer, {last['model']}: {last['coloured_a']} and {last['coloured_b']} of "
+        f"{last['kernels_per_tower']} kernels a tower are coloured, AUC {last['auc']:.3f}, p = {last['p_value']:.2g}"
+    )
