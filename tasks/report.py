@@ -35,7 +35,7 @@ def write_report(
     workspace: Workspace,
     images: tuple[str, ...] = (),
 ) -> Path:
-    """Write the report, or find it: `report/<name>/<key>/index.html`. Return `report/<name>.html`, which leads to the newest."""
+    """Write the report, or find it: `report/<name>/<key>/index.html`. Return `report/<name>.html`, which leads to it."""
     tables = report_tables(workspace.tables, [weights.digest for weights in networks.values()], table)
     job = ReportJob(
         weights=tuple(networks.values()),

@@ -43,7 +43,8 @@ def _rates(path: Path, members: Collection[str], table: str) -> pd.DataFrame:
     published = (rows["table"] == table) & rows["source"].str.startswith("K12")
     ours = rows["table"].isin([table, "members"]) & (rows["source"] == "measured") & _of(rows["members"], members)
     parts = [rows[published], rows[ours & (rows["table"] == table)], rows[ours & (rows["table"] == "members")]]
-    return pd.concat(parts, ignore_index=True)
+    found: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return found
 
 
 def _newest(path: Path, members: Collection[str], columns: list[str]) -> pd.DataFrame:
@@ -61,7 +62,8 @@ def _newest(path: Path, members: Collection[str], columns: list[str]) -> pd.Data
     ]
     names = rows[columns].map(str).agg(" ".join, axis=1) if len(rows) else pd.Series(dtype=str)
     newest = rows[~rows[keys].assign(names=names).duplicated(keep="last")]
-    return pd.concat([published, newest], ignore_index=True)
+    found: pd.DataFrame = pd.concat([published, newest], ignore_index=True)
+    return found
 
 
 def _of(column: "pd.Series[Any]", members: Collection[str]) -> "pd.Series[bool]":
