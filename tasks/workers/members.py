@@ -19,7 +19,7 @@ def main(job: MembersJob, directory: Path, progress: Progress, share: Share) -> 
     if not num_images:
         raise InputError(f"{job.root} holds no image; expected an archive of JPEGs, or of one tar per class")
     ignored = {f"ignored {kind}": count for kind, count in sorted(scan.ignored.items())}
-    progress.say(f"{num_images:,} images" + "".join(f", {count:,} {kind}" for kind, count in ignored.items()))
+    progress.say(f"{num_images:,} images" + (f"; passed over {scan.ignored}" if scan.ignored else ""))
     return {"images": num_images, **ignored}
 
 
