@@ -100,9 +100,12 @@ def check_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
 
 
 def compression_of(file: IO[bytes]) -> str | None:
-    """Return how a file is compressed, by its first bytes; None if it is not, or unknown."""
-    file.seek(0)
-    begin = file.read(8)
+    """Return how a file that is not a tar is compressed, by its first bytes; None if it is not, or unknown."""
+    try:
+        file.seek(0)
+        begin = file.read(8)
+    except tarfile.ReadError:  # a tar within a tar that was cut
+        return None
     names = (READABLE_COMPRESSIONS | OTHER_COMPRESSIONS).items()
     return next((name for magic, name in names if begin.startswith(magic)), None)
 
@@ -161,15 +164,10 @@ def _digest_of_listing(root: Path, files: dict[str, Region]) -> str:
 
 def _archive_regions(archive: Path, unpack_dir: Path) -> tuple[dict[str, Region], dict[str, str]]:
     """Return where each file is: in the archive itself if it is a plain tar, else in its plain copy; and what is not a file."""
-    with open(archive, "rb") as file:
-        compression = compression_of(file)
-    if compression in OTHER_COMPRESSIONS.values():
-        raise InputError(
-            f"{archive} is compressed with {compression}, which is not read here; unpack it and give the folder, or the tar"
-        )
     try:
         if _is_plain_tar(archive):
             return _tar_regions(archive)
+        _check_compression(archive)
         if zipfile.is_zipfile(archive):
             return _tar_regions(_copy_once(archive, unpack_dir, _zip_members(archive)))
         return _tar_regions(_copy_once(archive, unpack_dir, _tar_members(archive)))
@@ -211,6 +209,15 @@ def _tar_regions(path: Path) -> tuple[dict[str, Region], dict[str, str]]:
         else:
             files[name] = target
     return files, others
+
+
+def _check_compression(archive: Path) -> None:
+    with open(archive, "rb") as file:
+        compression = compression_of(file)
+    if compression in OTHER_COMPRESSIONS.values():
+        raise InputError(
+            f"{archive} is compressed with {compression}, which is not read here; unpack it and give the folder, or the tar"
+        )
 
 
 def _is_plain_tar(archive: Path) -> bool:

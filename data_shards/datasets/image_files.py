@@ -42,22 +42,19 @@ class PassedOver(Counter[str]):
         self.examples: dict[str, str] = {}
         """The first file of each kind."""
         self._folders: dict[str, None] = {}
-        self._folders_with_images: set[str] = set()
+        self._with_files: set[str] = set()
+        self._with_images: set[str] = set()
 
     def is_image(self, path: str, kind: str | None = None) -> bool:
-        """Return whether a file is an image; count it if not. `kind` is what it is if it is not a file: `links`."""
+        """Return whether a file is an image; count it if not. `kind` is what it is if it is not a file: `links`, `folders`."""
         if kind == "folders":
             self._folders[path] = None
             return False
         kind = kind or kind_of_file(path)
+        _add_folders_of(path, self._with_images if kind is None else self._with_files)
         if kind is not None:
             self.add(kind, path)
-            return False
-        folder = path.rpartition("/")[0]
-        while folder and folder not in self._folders_with_images:
-            self._folders_with_images.add(folder)
-            folder = folder.rpartition("/")[0]
-        return True
+        return kind is None
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count files of a kind."""
@@ -72,14 +69,13 @@ class PassedOver(Counter[str]):
             self.add(kind, other.examples[kind], count)
 
     def add_empty_folders(self) -> list[str]:
-        """Count the folders in which no image was found, and return them."""
-        empty = [
-            path for path in self._folders if path not in self._folders_with_images and kind_of_file(f"{path}/x.jpg") is None
-        ]
-        for path in empty:
-            self.add("folders without images", path)
+        """Count the folders in which nothing was found; return all those without an image."""
+        without = [path for path in self._folders if path not in self._with_images and kind_of_file(f"{path}/x.jpg") is None]
+        for path in without:
+            if path not in self._with_files:
+                self.add("empty folders", path)
         self._folders.clear()
-        return empty
+        return without
 
     def __str__(self) -> str:
         return ", ".join(f"{count:,} {kind} (such as {self.examples[kind]})" for kind, count in sorted(self.items()))
@@ -145,6 +141,13 @@ def kind_of_entry(entry: "os.DirEntry[str]") -> str | None:
     if place.is_file():
         return None
     return "folders" if place.is_dir() else "links" if entry.is_symlink() else "devices"
+
+
+def _add_folders_of(path: str, known: set[str]) -> None:
+    folder = path.rpartition("/")[0]
+    while folder and folder not in known:
+        known.add(folder)
+        folder = folder.rpartition("/")[0]
 
 
 def printable(path: str) -> str:

@@ -64,7 +64,7 @@ def read_passed_over(lists: Iterable[Path]) -> PassedOver:
     """Return what was passed over in the archives of some lists."""
     passed = PassedOver()
     for path in lists:
-        found = (pq.read_schema(path).metadata or {}).get(PASSED_OVER.encode())
+        found = (pq.read_metadata(path).metadata or {}).get(PASSED_OVER.encode())
         passed.add_all(PassedOver.from_json(found or "{}"))
     return passed
 

@@ -215,9 +215,9 @@ def test_an_empty_line_at_the_end_is_ignored(folder: Path, tmp_path: Path) -> No
     assert len(TinyImageNet(folder, tmp_path).samples("val")) == 3
 
 
-def test_words_in_another_encoding_are_read_as_far_as_possible(folder: Path, tmp_path: Path) -> None:
+def test_words_in_latin_1_are_read(folder: Path, tmp_path: Path) -> None:
     (folder / "words.txt").write_bytes(f"{WNIDS[0]}\tcaf\xe9\n".encode("latin-1"))
-    assert TinyImageNet(folder, tmp_path).classes()[0].words == "caf\ufffd"
+    assert TinyImageNet(folder, tmp_path).classes()[0].words == "caf\xe9"
 
 
 def test_a_full_disk_while_unpacking_is_not_blamed_on_the_archive(
@@ -285,7 +285,7 @@ def flipped_bz2(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [text_file, empty_file, gzipped_text, flipped_zip, encrypted_zip, flipped_bz2])
+@pytest.mark.parametrize("make", [text_file, empty_file, gzipped_text, flipped_zip, flipped_bz2])
 def test_a_file_that_is_not_a_whole_archive_is_refused(folder: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(folder)
     with pytest.raises(
