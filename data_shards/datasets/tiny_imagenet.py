@@ -102,8 +102,10 @@ class TinyImageNet(Dataset):
         found = self._present if self.wnids is None else choose(self.wnids, self._present, self.root)
         wanted = self.num_classes or len(found)
         if len(found) < max(2, wanted):
-            what = "training images of" if self.wnids is None else f"of the list {self.wnids}"
-            raise InputError(f"{self.root} has {what} {len(found)} classes; expected at least {max(2, wanted)}")
+            of_list = f" of the list {self.wnids}" if self.wnids else ""
+            raise InputError(
+                f"{self.root} has training images of {len(found)} classes{of_list}; expected at least {max(2, wanted)}"
+            )
         return found[:wanted]
 
     @cached_property

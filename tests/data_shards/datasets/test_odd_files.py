@@ -141,7 +141,7 @@ each_source = pytest.mark.parametrize("source", SOURCES)
 def stored(dataset: Dataset) -> dict[tuple[str | None, str], bytes]:
     """Return the bytes of each image, by class and name; a release's train and test images together."""
     splits = ("train", "test") if isinstance(dataset, Fall) else ("train",)
-    samples = [sample for split in splits for sample in as_rows(dataset.samples(split))]  # type: ignore[arg-type]
+    samples = [sample for split in splits for sample in as_rows(dataset.samples(split))]
     assert len({(sample.wnid, sample.name) for sample in samples}) == len(samples)
     return {(sample.wnid, sample.name): dataset.read(sample) for sample in samples}
 
