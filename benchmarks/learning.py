@@ -1,41 +1,43 @@
-"""Both recipes scaled down, on real images: `python -m benchmarks.learning --source tiny-imagenet-40.tar.gz`.
+"""Two recipes on real images, scaled down: `python -m benchmarks.learning --source tiny-imagenet-40.tar.gz`.
 
-Forty classes of Tiny ImageNet, 128 px, crops of 112, a network a quarter as wide. What it prints stands in docs/performance.md,
-what it draws in docs/learning.png. A run that was stopped goes on where it was.
+Forty classes of Tiny ImageNet, 128 px, crops of 112, a quarter of the paper's width. It prints the numbers of
+docs/performance.md and draws docs/learning.png. A run that was stopped resumes.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from model.training.curves import draw_curves
-from tasks.steps import processors
-from tasks.workers.jobs import METRICS
 
 from benchmarks.record import ROOT
-from data_shards.datasets.source import Source
+from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.planning import ShardConfig
-from flows.train import plan_training
 from model.network.config import NetworkConfig
+from model.reporting.curves import draw_curves
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
-from tasks.compute import Compute
-from tasks.shard import measure_colours, shard_split
-from tasks.train import Training, TrainingSet, train_networks
+from tasks.colours import measure_colours
+from tasks.compute import Compute, processors
+from tasks.job import Artifact
+from tasks.jobs.train import METRICS, TrainJob
+from tasks.shard import shard_split
+from tasks.train import plan_training, train_networks
+from tasks.workspace import Workspace, locked
 
 PATIENCE = 2
-"""Epochs without a better validation error before `paper` divides its rate: five are for ninety."""
+"""Epochs without a better validation error before `paper` divides its rate; five are meant for ninety epochs."""
 
 
 def main() -> None:
     """Train, print the errors, draw the curves."""
     arguments = _arguments()
-    data = _data(arguments.source, arguments.workspace)
     names: list[RecipeName] = ["paper", "code2012"]
     plans = [(name, seed) for seed in range(arguments.seeds) for name in names]
-    trainings = [_training(name, seed, arguments.epochs, data) for name, seed in plans]
     compute = Compute(devices=("cpu",), num_threads=1, at_once=processors())
-    weights = train_networks.fn(trainings, compute, arguments.workspace)
+    with locked(arguments.workspace) as workspace:
+        data = _data(arguments.source, workspace)
+        jobs = [_job(name, seed, arguments.epochs, data, compute) for name, seed in plans]
+        weights = train_networks.fn(jobs, compute, workspace)
     runs = {f"{name}, seed {seed}": _metrics(one.path) for (name, seed), one in zip(plans, weights, strict=True)}
     for name, metrics in runs.items():
         last = metrics.iloc[-1]
@@ -45,17 +47,17 @@ def main() -> None:
     draw_curves(runs, arguments.picture)
 
 
-def _data(source: Path, workspace: Path) -> TrainingSet:
-    images, config = Source(kind="tiny-imagenet", path=source, num_classes=40), ShardConfig(storage="square128")
+def _data(source: Path, workspace: Workspace) -> dict[str, Artifact]:
+    images, config = TinyImageNetSource(path=source, num_classes=40), ShardConfig(storage="square128")
     train, val = (shard_split.fn(images, split, config, workspace) for split in ("train", "val"))
-    return TrainingSet(train=train, val=val, colours=measure_colours.fn(train, workspace))
+    return {"train": train, "val": val, "colours": measure_colours.fn(train, workspace)}
 
 
-def _training(name: RecipeName, seed: int, epochs: int, data: TrainingSet) -> Training:
+def _job(name: RecipeName, seed: int, epochs: int, data: dict[str, Artifact], compute: Compute) -> TrainJob:
     recipe = RECIPES[name]
     network = NetworkConfig(crop=112, width=1 / 4, **recipe.network)
     config = TrainConfig(**{**recipe.training, "epochs": epochs, "seed": seed, "patience_epochs": PATIENCE})
-    return plan_training(f"learning-{name}-{seed}", network, config, data)
+    return plan_training(f"learning-{name}-{seed}", name, network, config, data, compute)
 
 
 def _metrics(weights: Path) -> pd.DataFrame:
@@ -65,10 +67,10 @@ def _metrics(weights: Path) -> pd.DataFrame:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--source", type=Path, required=True, help="tiny-imagenet-200.zip, or a tar or folder of some of it")
-    parser.add_argument("--epochs", type=int, default=15, help="of each network")
-    parser.add_argument("--seeds", type=int, default=1, help="networks a recipe")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of each network")
+    parser.add_argument("--seeds", type=int, default=1, help="networks per recipe")
     parser.add_argument("--workspace", type=Path, default=Path("artifacts"), help="folder for everything that is made")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "learning.png", help="where the curves are drawn")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "learning.png", help="file for the curves")
     return parser.parse_args()
 
 

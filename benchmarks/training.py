@@ -1,8 +1,8 @@
-"""Our training against the textbook's, at full size, and its parts: `python -m benchmarks.training`.
+"""Our training and its parts against the textbook's, at full size: `python -m benchmarks.training`.
 
-Ours is the two-tower network from the loader's bytes to the updated weights, as `model.training.loop` runs it: the network
-alone on one batch over and over, the loader alone, and both together. The textbook's is the same network as torch's building
-blocks suggest it, in fp32; it finds its images already in float32. All take turns.
+Ours is `model.training.loop.Trainer.step`, from the bytes of the loader to the updated weights: the network alone on the same
+batch again and again, the loader alone, and both together. The textbook's is the same network made of torch's building blocks,
+in fp32; it gets its images in float32. All take turns.
 """
 
 import argparse
@@ -23,21 +23,18 @@ from data_shards.loading.dali import Loader
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.precision import allow_tf32
-from model.training.checkpoint import Checkpoints
 from model.training.config import TrainConfig
-from model.training.loop import Batch, Data, Saving, Trainer
-from model.training.progress import Progress
-from model.training.schedule import Rates, Shares
-from model.training.sgd import set_rates
+from model.training.loop import Batch, Trainer
 
 CLASSES = 1000
 THREADS = 2
+MAX_STEPS = 10_000
 
 Step = Callable[[], float]
 
 
 def textbook_network() -> nn.Sequential:
-    """Return logits of NCHW images: grouped convolutions for the two towers, and torch's own layers throughout."""
+    """Return logits of NCHW images: grouped convolutions for the two towers, and torch's own layers."""
     norm = partial(nn.LocalResponseNorm, size=5, alpha=1e-4, beta=0.75, k=2.0)
     return nn.Sequential(
         *(nn.Conv2d(3, 96, 11, stride=4, padding=2), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2)),  # (N, 96, 27, 27)
@@ -69,31 +66,25 @@ def textbook_step(batch: int, device: torch.device) -> Step:
 
 
 class Ours:
-    """Our network and what trains it, fed with whatever batches."""
+    """Our network in training, and a batch to feed it."""
 
     def __init__(self, arguments: argparse.Namespace, precision: str) -> None:
         self.batch, self.device = arguments.batch, torch.device(arguments.device)
-        config = TrainConfig.model_validate({"batch_size": self.batch, "precision": precision})
+        values = {"batch_size": self.batch, "precision": precision, "learning_rate": 1e-4}  # low: the labels are random
+        config = TrainConfig.model_validate(values)
         network = AlexNet(NetworkConfig(num_classes=CLASSES, crop=CROP)).initialise(config.seed, config.initial)
         network.place(self.device, self.device, one_piece=arguments.layout == "one-piece")
-        millions = Data(10**6, lambda start: [], lambda epoch, start: (iter(()) for _ in ()), list)
-        saving = Saving(Checkpoints(Path("never")))
-        self.trainer = Trainer(network, config, COLOURS, millions, False, saving, Progress(1, 10**6, say=lambda line: None))
-        set_rates(self.trainer.sgd, Rates(1e-4, 1e-4), Shares(1, 1, 1))
-        self.factors = torch.randn(self.batch, 3, device=self.device) * config.colour_noise
+        self.trainer = Trainer(network, config, COLOURS, num_images=self.batch * MAX_STEPS)
         self.one = (
             torch.randint(256, (self.batch, CROP, CROP, 3), dtype=torch.uint8, device=self.device),
             torch.randint(CLASSES, (self.batch,), device=self.device),
+            torch.arange(self.batch),
         )
 
     def step(self, batch: Batch | None = None) -> None:
-        """Do what `Trainer` does with a batch of uint8 (N, H, W, 3) from the loader."""
-        images, class_indices = batch or self.one
+        """Update the weights with a batch of the loader, or with the same one each time."""
         allow_tf32(self.trainer.config.precision == "tf32")
-        self.trainer.state.images = 0
-        place = range(len(images))
-        network = self.trainer.network.train()
-        self.trainer._step(network, images, class_indices, place, self.factors[: len(images)])  # noqa: SLF001  # what is measured
+        self.trainer.step(*(batch or self.one))
 
 
 def step_rate(step: Callable[[], object], batch: int, steps: int, device: torch.device) -> float:
@@ -165,7 +156,7 @@ def _record(rates: dict[str, float], arguments: argparse.Namespace) -> None:
 
 
 def _profile(ours: Ours) -> None:
-    """Print where the time of five steps goes."""
+    """Print how the time of five steps is spent."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if ours.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -178,13 +169,15 @@ def _profile(ours: Ours) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of, after one to warm up")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--layout", default="towers", choices=["towers", "one-piece"], help="of our network")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="of our network; the last is fed end to end")
-    parser.add_argument("--threads", type=int, default=THREADS, help="that decode, and on a CPU train")
+    parser.add_argument(
+        "--precisions", nargs="+", default=["fp32", "bf16"], help="of our network; the last one runs end to end"
+    )
+    parser.add_argument("--threads", type=int, default=THREADS, help="threads that decode and, on a CPU, train")
     parser.add_argument("--engine-load", type=float, help="share of the images that a GPU's JPEG engine decodes")
-    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--profile", action="store_true", help="print how the time is spent")
     return parser.parse_args()
 
 

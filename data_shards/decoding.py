@@ -119,7 +119,7 @@ def read_header(data: bytes) -> Header | None:
         elif marker == EXIF and TURNED.search(data, start, end):
             orientation = orientation or _exif_orientation(data[start:end])
     if len(frame) < 6:
-        raise BadImageError("the JPEG does not say its size")
+        raise BadImageError("the JPEG has no frame header")
     bits, height, width, channels = struct.unpack(">BHHB", frame)
     if bits != 8 or channels not in (1, 3, 4):
         raise BadImageError(f"a JPEG of {channels} channels of {bits} bits; expected 1, 3 or 4 of 8")

@@ -30,6 +30,8 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 5.0
 """Of the bar in the UI. (ours)"""
 
+NEVER = float("-inf")
+
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
@@ -49,6 +51,8 @@ class Display:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for job in self.jobs.values():
+            self._remove_if_silent(job)
         if self.live is not None:
             self.live.stop()
 
@@ -64,17 +68,22 @@ class Display:
     def _job_of(self, unit: Unit) -> "_Job":
         job = self.jobs.get(unit.name)
         if job is None or job.worker != unit.worker:  # a new stage counts from zero
-            if self.live is not None and job is not None and job.line is not None:
-                self.live.remove_task(job.line)
-            job = self.jobs[unit.name] = _Job(unit.worker)
+            last_line = NEVER if job is None else job.last_line
+            if job is not None:
+                self._remove_if_silent(job)
+            job = self.jobs[unit.name] = _Job(unit.worker, last_line)
         job.last.setdefault(unit, _Count())
         return job
 
+    def _remove_if_silent(self, job: "_Job") -> None:
+        if self.live is not None and job.line is not None and not job.first:
+            self.live.remove_task(job.line)
+
     def _show(self, name: str, job: "_Job") -> None:
+        count = job.count
         if self.live is not None:
             if job.line is None:
                 job.line = self.live.add_task(name, total=None, numbers=job.describe())
-            count = job.count
             self.live.update(job.line, total=count.total or None, completed=count.done, numbers=job.describe())
         elif job.is_line_due():
             self.log.info("%s: %s", name, job.describe())
@@ -100,14 +109,15 @@ class _Count(NamedTuple):
 class _Job:
     """What the units of one job have reported, added up. Rates count only the work of this run."""
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, last_line: float) -> None:
         self.worker = worker
+        self.last_line = last_line
+        """When a line of this job was logged."""
         self.last: dict[Unit, _Count] = {}
         self.first: dict[Unit, _Count] = {}
         """Where each unit started: a resumed one has done some of its work."""
         self.start = 0.0
         self.latest = Message()
-        self.last_line = float("-inf")
         self.was_finished = False
         self.line: TaskID | None = None
         """In the terminal."""
@@ -126,10 +136,11 @@ class _Job:
         return _Count(done, total * len(self.last) / max(len(self.first), 1), num_bytes)
 
     def is_line_due(self) -> bool:
-        """Whether to log a line now: every ten seconds, and once at the end."""
-        is_finished, was_finished = self.count.is_finished, self.was_finished
-        self.was_finished = is_finished
-        if was_finished or (not is_finished and monotonic() - self.last_line < SECONDS_BETWEEN_LINES):
+        """Whether to log a line now: `starting` once, numbers every ten seconds and at the end."""
+        count, was_finished = self.count, self.was_finished
+        self.was_finished = count.is_finished
+        wait = 0.0 if count.is_finished else SECONDS_BETWEEN_LINES if count.total else float("inf")
+        if was_finished or monotonic() - self.last_line < wait:
             return False
         self.last_line = monotonic()
         return True
@@ -137,7 +148,9 @@ class _Job:
     def describe(self) -> str:
         """Return `12%  1,234/9,999 images  56 images/s  7.8 MB/s  3 min left  epoch 3/20`, as far as it is known."""
         count, unit = self.count, self.latest.unit
-        parts = [f"{int(count.percent):3d}%", amount(count, unit)] if count.total else []
+        if not count.total:
+            return f"{self.latest.text} ({self.worker})"
+        parts = [f"{int(count.percent):3d}%", amount(count, unit)]
         seconds, done = monotonic() - self.start, count.done - sum(first.done for first in self.first.values())
         if done > 0 and seconds > 0:
             parts.append(rate(done / seconds, unit))
@@ -158,7 +171,7 @@ class ProgressArtifact:
         self.log = log
         self.is_on = in_run()
         self.artifact_id: UUID | None = None
-        self.last_update = float("-inf")
+        self.last_update = NEVER
 
     def update(self, percent: float, description: str) -> None:
         """Show how much is done."""

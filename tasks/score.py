@@ -36,6 +36,9 @@ def score_submission(submission: Path, truth: Path, meta: Path) -> ScoreRecord:
     Raises:
         InputError: a file is missing, cannot be read or does not have the expected form.
     """
+    for path in (submission, truth, meta):
+        if not path.expanduser().is_file():
+            raise InputError(f"no file {path}; expected the path of a submission, of its truth and of the devkit's meta.mat")
     devkit = _read_devkit(meta.expanduser())
     submitted = parse_submission(_read(submission), len(devkit.leaves), str(submission))
     scores = score(submitted, _true_ids(truth, devkit), devkit.cost_matrix, str(submission))
@@ -72,7 +75,7 @@ def _read(path: Path) -> str:
 
 
 def _note(num_long: int, devkit: Devkit) -> str | None:
-    notes = [f"{num_long:,} lines have more than five guesses; the rest of them was passed over."] if num_long else []
+    notes = [f"{num_long:,} lines have more than five guesses; the rest of them was ignored."] if num_long else []
     if devkit.cost_matrix is None:
         notes.append("This devkit has no cost matrix, so there is no hierarchical error.")
     return " ".join(notes) or None

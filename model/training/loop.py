@@ -7,7 +7,7 @@ On a CPU, a run that stops and resumes ends with the same bits as one that does 
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from time import perf_counter
 
@@ -104,7 +104,7 @@ class Trainer:
         return self.state.records
 
     def train_epoch(self, batches: Iterable[Batch]) -> None:
-        """Learn from the rest of the epoch that `state` is in, then save; record, report and save in between when it is time.
+        """Learn from the rest of the epoch that `state` is in; record, report and save when it is time, and save at the end.
 
         Raises:
             InputError, StoppedError: as `run`.
@@ -120,10 +120,11 @@ class Trainer:
                 self._read()
             self.state.sums.wait_seconds += waited
             self.state.sums.seconds += perf_counter() - start
-            if due:
-                self._report(self.state.record(self.rates))
-            if self.state.sums.steps == self.record_every and self.state.images < self.num_images:
-                self._record()
+            if self.state.images < self.num_images:  # the end of an epoch is reported and recorded after its validation
+                if due:
+                    self._report(self.state.record(self.rates))
+                if self.state.sums.steps >= self.record_every:
+                    self._record()
             self._save_or_stop()
             start = perf_counter()
         if self.state.images < self.num_images:
@@ -142,7 +143,7 @@ class Trainer:
         batch_size = min(self.config.batch_size, self.num_images - state.images)  # of all replicas
         if batch_size <= 0:
             raise RuntimeError(f"the batches of an epoch held more than {self.num_images:,} images")
-        set_rates(self.sgd, self.rates, shares(self.config, state.epoch, state.step, self.fine_tune))
+        self._set_rates()
         seed_dropout(self.devices, self.config.seed, state.epoch, int(places[0]) if len(places) else 0)
         inputs = self._inputs(images, places)
         with self._autocast():
@@ -175,18 +176,18 @@ class Trainer:
         return ErrorCounts(*map(int, values))
 
     def _next_rates(self) -> Rates | None:
-        """The learning rates of the epoch that `state` is in; None if the training is over."""
+        """Return the learning rates of the epoch that `state` is in; None if the training is over."""
         return learning_rates(self.config, self.state.epoch, val_errors(self.state.records))
 
     def _begin_epoch(self) -> None:
-        state = self.state
         self.rates = self._next_rates() or self.rates
-        set_rates(
-            self.sgd, self.rates, shares(self.config, state.epoch, state.step, self.fine_tune)
-        )  # DDP must know what is frozen
+        self._set_rates()  # DDP must know what is frozen
         self.model = self.replicas.wrap(self.network.train())
-        self.factors = colour_factors(self.config, state.epoch, self.num_images)
-        self.epoch_begun = state.epoch
+        self.factors = colour_factors(self.config, self.state.epoch, self.num_images)
+        self.epoch_begun = self.state.epoch
+
+    def _set_rates(self) -> None:
+        set_rates(self.sgd, self.rates, shares(self.config, self.state.epoch, self.state.step, self.fine_tune))
 
     def _inputs(self, images: Tensor, places: Tensor) -> Tensor:
         """Subtract the mean and add the colour noise, if there is any."""
@@ -232,10 +233,12 @@ class Trainer:
         self.on_record(self.state.records)
 
     def _report(self, record: Record) -> None:
-        """Report the progress of the whole run, an image of each epoch being one unit."""
+        """Report the progress of the whole run, an image of each epoch being one unit, with the last validation error."""
         done = self.state.epoch * self.num_images + self.state.images
-        text = describe(record, self.config.epochs)
-        self.progress.report(done, self.config.epochs * self.num_images, "images", text, loss=record.loss)
+        total = done if self._next_rates() is None else self.config.epochs * self.num_images  # a plateau ends a run early
+        vals = [earlier.val for earlier in self.state.records if earlier.val is not None]
+        text = describe(replace(record, val=vals[-1] if vals else None), self.config.epochs)
+        self.progress.report(done, total, "images", text, loss=record.loss)
 
     def _save_or_stop(self) -> None:
         due = self.replicas.first and self.checkpoints is not None and self.checkpoints.due()

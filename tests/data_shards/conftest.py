@@ -1,4 +1,4 @@
-"""Real, tiny shard sets for the tests of what writes and reads them."""
+"""Real, tiny shard sets for the tests of their writers and readers."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -54,7 +54,7 @@ def encoded(pixels: NDArray[np.generic]) -> bytes:
 
 
 def with_size(data: bytes, height: int, width: int) -> bytes:
-    """Return a JPEG or PNG that says it has this size."""
+    """Return a JPEG or PNG with this size in its header."""
     if data.startswith(b"\xff\xd8"):
         at = data.index(b"\xff\xc0") + 5
         return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
@@ -67,7 +67,7 @@ def with_exif(exif: bytes, data: bytes) -> bytes:
 
 
 def area_weights(old: int, new: int) -> NDArray[np.float64]:
-    """How much of each old pixel lies in each new one, (new, old)."""
+    """Return the share of each old pixel in each new one, (new, old)."""
     edges = np.arange(new + 1) * old / new
     left = np.maximum(edges[:-1, None], np.arange(old))
     right = np.minimum(edges[1:, None], np.arange(1, old + 1))
@@ -208,14 +208,14 @@ def test_an_rgb_jpeg_is_kept_to_the_byte_and_not_called_converted(data: bytes, c
 
 
 @pytest.mark.parametrize("data", RGB_JPEGS.values(), ids=RGB_JPEGS)
-def test_an_rgb_jpeg_is_scaled_whatever_is_between_its_parts(data: bytes) -> None:
+def test_an_rgb_jpeg_is_scaled_with_anything_between_its_parts(data: bytes) -> None:
     found = store(data, SQUARE)
     assert (found.height, found.width, found.mended) == (64, 64, None)
     assert np.abs(decode_jpeg(found.jpeg).astype(int) - decode_jpeg(square(PNG))).mean() < 3
 
 
 WITHOUT_COLOUR, BILEVEL, PALETTE = CLOUDS.convert("L"), CLOUDS.convert("1"), CLOUDS.quantize()
-MENDED = {
+CONVERTED = {
     "grey": (GREY, "grey", WITHOUT_COLOUR),
     "progressive grey": (saved(WITHOUT_COLOUR, "JPEG", progressive=True), "grey", WITHOUT_COLOUR),
     "cmyk": (CMYK, "JPEG CMYK", CLOUDS),
@@ -240,7 +240,7 @@ MENDED = {
 
 
 @pytest.mark.parametrize("storage", [SQUARE, SHORTER, ORIGINAL], ids=lambda storage: storage.shape)
-@pytest.mark.parametrize(("data", "mended", "shown"), MENDED.values(), ids=MENDED)
+@pytest.mark.parametrize(("data", "mended", "shown"), CONVERTED.values(), ids=CONVERTED)
 def test_a_file_that_is_not_an_rgb_jpeg_is_converted_and_named(
     data: bytes, mended: str, shown: Image.Image, storage: Storage, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -341,7 +341,7 @@ BAD = {
     "half a jpeg": (JPEG[: len(JPEG) // 2], "^the JPEG is cut short$"),
     "no end": (JPEG[:-2], "^the JPEG is cut short$"),
     "half of it, and a thumbnail in its header": (with_exif(b"Exif\0\0" + JPEG, JPEG)[:-900], "^the JPEG is cut short$"),
-    "no frame": (JPEG.replace(b"\xff\xc0", b"\xff\xef"), "^the JPEG does not say its size$"),
+    "no frame": (JPEG.replace(b"\xff\xc0", b"\xff\xef"), "^the JPEG has no frame header$"),
     "no rows": (with_size(JPEG, 0, 120), "^an image of 120 × 0 pixels$"),
     "jpeg bomb": (with_size(JPEG, 65500, 65500), "^an image of 65,500 × 65,500 pixels; expected at most 178,956,970$"),
     "12 bits": (JPEG.replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"), "^a JPEG of 3 channels of 12 bits; expected"),
@@ -408,7 +408,7 @@ def test_a_strip_too_long_for_a_jpeg_is_refused(height: int, width: int, stored:
 
 @pytest.mark.parametrize("start", [JPEG, PNG, CMYK, gzip.compress(JPEG)], ids=["jpeg", "png", "cmyk", "gzip"])
 def test_no_cut_of_a_file_passes_for_the_whole(start: bytes) -> None:
-    lengths = range(0, len(start) - 12, len(start) // 50)  # a PNG's last 12 bytes say only that it ends
+    lengths = range(0, len(start) - 12, len(start) // 50)  # a PNG's last 12 bytes mark only its end
     assert len(lengths) >= 50
     for length in lengths:
         for storage in (SQUARE, ORIGINAL):
@@ -416,7 +416,7 @@ def test_no_cut_of_a_file_passes_for_the_whole(start: bytes) -> None:
                 store(start[:length], storage, check=False)
 
 
-@pytest.mark.parametrize("start", [data for data, _, _ in MENDED.values()] + [JPEG], ids=[*MENDED, "rgb"])
+@pytest.mark.parametrize("start", [data for data, _, _ in CONVERTED.values()] + [JPEG], ids=[*CONVERTED, "rgb"])
 def test_damage_never_raises_anything_but_a_bad_image_error(start: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     refused = 0

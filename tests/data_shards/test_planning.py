@@ -143,7 +143,7 @@ def test_a_killed_planning_leaves_no_plan(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plan_tells_how_many_images_come_from_each_archive(tmp_path: Path) -> None:
+def test_a_plan_counts_the_images_of_each_archive(tmp_path: Path) -> None:
     samples = [Sample("a", f"{n}.jpg", f"/x/{'one' if n < 3 else 'two'}.tar", 512 * n, 9) for n in range(8)]
     plan = plan_shards(Listed([*samples, sample("9.jpg", "a")], ["a"]), "train", ShardConfig(samples_per_shard=2), tmp_path)
     assert plan.sources() == {"one.tar": 3, "two.tar": 5}

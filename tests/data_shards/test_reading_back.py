@@ -60,7 +60,7 @@ def shards(request: Any, release: Fall, write_set: Callable[..., Path], tmp_path
 
 
 def stored(shards: ShardSet) -> list[Read]:
-    """Return what the lists say, in the order of the tars."""
+    """Return the samples in the lists, in the order of the tars."""
     tars = {tar.name: tar.read_bytes() for tar in shards.tars}
     rows = shards.samples.itertuples()
     return [(row.key, row.class_index, tars[row.shard][row.offset : row.offset + row.size]) for row in rows]

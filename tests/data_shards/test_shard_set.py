@@ -12,7 +12,7 @@ from data_shards.shard_set import ShardSet
 
 @pytest.fixture
 def copy(shards: ShardSet, tmp_path: Path) -> Path:
-    """Return a copy of the shards that a test may spoil."""
+    """Return a copy of the shards that a test may damage."""
     return Path(shutil.copytree(shards.directory, tmp_path / "copy"))
 
 

@@ -1,4 +1,4 @@
-"""Samples to shards: each once, the same bytes each time, and an index that points where it says."""
+"""Samples to shards: each once, the same bytes each time, and an index that points at each component."""
 
 import io
 import tarfile
@@ -145,7 +145,7 @@ def test_index_offsets_point_at_the_bytes_that_tarfile_reads(shards: ShardSet) -
         assert not members, "the tar holds what its index does not"
 
 
-def test_the_list_tells_where_each_jpeg_lies_and_its_digest(shards: ShardSet) -> None:
+def test_the_list_holds_the_place_and_digest_of_each_jpeg(shards: ShardSet) -> None:
     for row in shards.samples.itertuples():
         with open(shards.directory / row.shard, "rb") as tar:
             tar.seek(row.offset)

@@ -1,36 +1,45 @@
 """The flows as programs, run as a user would."""
 
+import importlib
 import inspect
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from flows.evaluate import evaluate
-from flows.evaluate_classifier import evaluate_classifier
-from flows.reproduce import reproduce
-from flows.score import score
-from flows.shard import shard
-from flows.submit import submit
-from flows.train import train
-from flows.verify import verify
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Return the folder of Prefect's database, which takes ten seconds to make."""
+    return tmp_path_factory.mktemp("home")
+
+
+FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "submit", "score", "reproduce"]
 
 
 def call(flow, *options, home, **variables):
-    command = [sys.executable, "-m", f"flows.{flow}", *map(str, options)]
+    return call_module(f"flows.{flow}", *options, home=home, **variables)
+
+
+def call_module(module, *options, home, **variables):
+    command = [sys.executable, "-m", module, *map(str, options)]
     environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), **variables}
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
     )
 
 
-@pytest.mark.parametrize("flow", [shard, verify, train, evaluate, evaluate_classifier, submit, score, reproduce])
-def test_every_parameter_of_a_flow_is_an_option_with_help(flow, tmp_path):
-    result = call(flow.fn.__name__, "--help", home=tmp_path)
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    result = call(name, "--help", home=tmp_path)
     assert result.returncode == 0
-    for name in inspect.signature(flow.fn).parameters:
-        assert f"--{name.replace('_', '-')}" in result.stdout
-        assert f"{name}:" in (flow.fn.__doc__ or ""), f"{name} has no help"
+    for parameter in inspect.signature(flow.fn).parameters:
+        assert f"--{parameter.replace('_', '-')}" in result.stdout
+        assert f"{parameter}:" in (flow.fn.__doc__ or ""), f"{parameter} has no help"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +76,68 @@ def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
         "start that server (make up), or unset it and the run has its own"
     )
     assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        (["bad_input", "--path", "a"], "no a; give another"),
+        (["worker_refusal"], "job.json is wrong; it was Tuesday"),
+        (["full_disk"], "No space left on device"),
+        (["fine", "--count", "0"], "count: Input should be greater than 0"),
+    ],
+)
+def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, home):
+    result = call_module("tests.flows.planted", *flow, home=home)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert lines[-1].startswith("error: ")
+    assert lines[-1].endswith(message)
+    assert result.stdout.count(message) == 1
+    assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flow", "place", "message"),
+    [
+        ("shape_bug", "in multiply\n    return str(np.ones", "ValueError: matmul: Input operand 1 has a mismatch"),
+        ("worker_bug", "in bug\n    print(", "error: the work: the worker 'planted' ended with exit code 1"),
+    ],
+)
+def test_a_bug_in_a_task_or_a_worker_keeps_its_traceback_which_is_shown_once(flow, place, message, home):
+    result = call_module("tests.flows.planted", flow, home=home)
+    assert result.returncode == 1
+    for text in ("Traceback (most recent call last)", place, message):
+        assert result.stdout.count(text) == 1, result.stdout
+
+
+def test_a_result_is_the_last_line_and_alone_on_standard_output(home):
+    command = [sys.executable, "-m", "tests.flows.planted", "fine", "--count", "3"]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PREFECT_HOME": str(home)}, timeout=120)
+    assert result.returncode == 0
+    first, *rest = result.stdout.splitlines()
+    assert first.startswith("fine: starting Prefect")
+    assert rest == ["", "3 results"]
+
+
+def test_ctrl_c_ends_a_run_and_its_server_within_seconds(tmp_path, home):
+    command = [sys.executable, "-m", "tests.flows.planted", "endless"]
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        run = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, "PREFECT_HOME": str(home)}, start_new_session=True
+        )
+    deadline = time.monotonic() + 60
+    while "the work: starting" not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(20) == 130
+    assert log.read_text().splitlines()[-1] == "interrupted; the same command continues with what is missing"
+    assert "Traceback" not in log.read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
 
 
 def folder(tmp_path, content):

@@ -62,7 +62,7 @@ def test_devices_have_a_usual_layout_and_may_have_others(device, layout, expecte
     ("device", "layout", "message"),
     [
         ("cpu,cpu,cpu", "towers", "3 devices .*; the network has two towers: give one or two, or replicas"),
-        ("cpu,cpu", "one-piece", "2 devices .*; in one piece a network lies on one: give one, or another layout"),
+        ("cpu,cpu", "one-piece", "2 devices .*; a network in one piece needs one: give one, or another layout"),
     ],
 )
 def test_a_layout_that_does_not_fit_the_devices_is_refused(device, layout, message):

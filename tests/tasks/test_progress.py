@@ -67,7 +67,7 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(clock, lines):
             display(A, images(done, text=f"epoch {done // 50}/2"))
             clock.now += 0.5
     assert lines() == [
-        "a: starting",
+        "a: starting (train)",
         "a:  40%  40/100 images  4 images/s  15 s left  epoch 0/2",
         "a:  80%  80/100 images  4 images/s  5 s left  epoch 1/2",
         "a: 100%  100/100 images  4 images/s  in 25 s  epoch 2/2",
@@ -87,7 +87,7 @@ def test_an_announced_job_is_not_logged_before_it_starts(clock, lines):
         display(A, Message())
         assert lines() == []
         display(A, STARTING)
-        assert lines() == ["a: starting"]
+        assert lines() == ["a: starting (train)"]
 
 
 def test_sentences_are_always_logged_with_the_name_if_there_are_several_jobs(clock, lines):
@@ -123,7 +123,7 @@ def test_rates_count_only_what_this_run_has_done(clock, lines):
         display(A, images(900, 1000, bytes=9e9))
         clock.now += 10
         display(A, images(950, 1000, bytes=9.5e9))
-    assert lines() == ["a: starting", "a:  95%  950/1,000 images  5 images/s  50 MB/s  10 s left"]
+    assert lines() == ["a: starting (train)", "a:  95%  950/1,000 images  5 images/s  50 MB/s  10 s left"]
 
 
 def test_bytes_are_shown_as_gigabytes(clock, lines):
@@ -134,12 +134,16 @@ def test_bytes_are_shown_as_gigabytes(clock, lines):
     assert lines() == ["a:   0%  0.00/8.00 GB", "a:  25%  2.00/8.00 GB  20 MB/s  5 min left"]
 
 
-def test_a_new_stage_of_a_job_counts_from_zero(clock, lines):
+def test_a_new_stage_of_a_job_counts_from_zero_and_does_not_start_again_in_the_log(clock, lines):
     with Display(LOG) as display:
+        display(A._replace(worker="plan"), STARTING)
+        display(A, STARTING)
+        display(A, images(0, 10))
+        clock.now += 4
         display(A, images(10, 10))
         display(A._replace(worker="close"), STARTING)
         display(A._replace(worker="close"), Message(1, 1, "files"))
-    assert lines() == ["a: 100%  10/10 images", "a: starting", "a: 100%  1/1 files"]
+    assert lines() == ["a: starting (plan)", "a: 100%  10/10 images  2.5 images/s  in 4 s", "a: 100%  1/1 files"]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +180,8 @@ with Display(run_log()) as display:
             display(b, STARTING)
             display(a, Message(text="a sentence"))
         time.sleep(0.1)
+    display(a._replace(worker="close"), STARTING)
+    time.sleep(0.5)
 """
 
 
@@ -216,12 +222,13 @@ def test_in_a_terminal_each_running_job_has_one_line_that_is_redrawn(columns):
     lines = plain(written)
     assert all(len(line) <= columns for line in lines)
     seen = [line for line in lines if "[job a]" in line]
-    assert re.fullmatch(r"\S \[job a\] ━+ starting", seen[0])
+    assert re.fullmatch(r"\S \[job a\] ━+ starting \(train\)", seen[0])
     percents = [int(found[1]) for line in seen if (found := re.search(r"(\d+)%", line))]
     assert percents == sorted(percents)
     assert len(set(percents)) >= 4
-    assert re.fullmatch(r"\[job a\] ━+ 100%  10/10 images  [\d.]+ images/s  in 1 s  epoch 10", seen[-1])
-    assert any(re.fullmatch(r"\S \[job b\] ━+ starting", line) for line in lines)
+    assert re.fullmatch(r"\[job a\] ━+ 100%  10/10 images  [\d.]+ images/s  in 1 s  epoch 10", seen[-1]), "not left there"
+    assert any(re.fullmatch(r"\S \[job a\] ━+ starting \(close\)", line) for line in seen)
+    assert any(re.fullmatch(r"\S \[job b\] ━+ starting \(train\)", line) for line in lines)
     assert "[job c]" not in written, "a job that waits is shown as running"
 
 
@@ -234,7 +241,7 @@ def test_a_pipe_gets_short_lines_without_escapes():
     written = show(80, "pipe")
     assert "\x1b" not in written
     lines = [line.split(" - ")[1] for line in written.splitlines()]
-    assert lines[:3] == ["[job a]: starting", "[job b]: starting", "[job a]: a sentence"]
+    assert lines[:3] == ["[job a]: starting (train)", "[job b]: starting (train)", "[job a]: a sentence"]
     assert re.fullmatch(r"\[job a\]: 100%  10/10 images  [\d.]+ images/s  in 1 s  epoch 10", lines[3])
     assert len(lines) == 4
 

@@ -82,7 +82,7 @@ def test_one_class_for_all_is_wrong_on_all_but_its_fifty_images(devkit, truth, t
 
 def test_long_lines_are_mentioned(devkit, truth, tmp_path):
     record = score_submission.fn(submitted(tmp_path, [[1, 2, 3, 4, 5, 6]] * 50_000), devkit / TRUTH, devkit / "meta.mat")
-    assert str(record).endswith("50,000 lines have more than five guesses; the rest of them was passed over.")
+    assert str(record).endswith("50,000 lines have more than five guesses; the rest of them was ignored.")
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -93,7 +93,7 @@ def write(path: Path, data: bytes) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: f | {"submission": write(f["dir"] / "s", b"1\n2\n")}, "s answers 2 images but the truth knows 50,000; exp"),
+        (lambda f: f | {"submission": write(f["dir"] / "s", b"1\n2\n")}, "s answers 2 images but the truth has 50,000; exp"),
         (
             lambda f: f | {"submission": write(f["dir"] / "s", b"1001\n")},
             "s, line 1: found '1001', expected an ILSVRC ID from 1",
@@ -104,7 +104,7 @@ def write(path: Path, data: bytes) -> Path:
         ),
         (lambda f: f | {"truth": write(f["dir"] / "t", b"0\n")}, "t, line 1: found '0', expected an ILSVRC ID from 1 to 1,000"),
         (lambda f: f | {"meta": write(f["dir"] / "m", b"text")}, "m is not a MATLAB file that can be read"),
-        (lambda f: f | {"submission": f["dir"] / "none"}, "none"),
+        (lambda f: f | {"submission": f["dir"] / "none"}, "no file .*none; expected the path of a submission"),
     ],
 )
 def test_what_is_not_what_it_should_be_is_refused(devkit, tmp_path, spoil, message):

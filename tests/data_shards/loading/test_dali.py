@@ -1,4 +1,4 @@
-"""DALI's batches, pixel by pixel: every image once, cropped and mirrored where it was drawn, and the ten fixed views."""
+"""DALI's batches, pixel by pixel: every image once, cropped and mirrored as drawn, and the ten fixed views."""
 
 from collections import Counter
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_a_training_epoch_gives_every_image_once_as_a_crop_of_itself(
 
 
 @pytest.mark.parametrize(("start", "batch_size"), [(1, 20), (20, 20), (41, 7), (59, 20), (60, 20)])
-def test_an_epoch_taken_up_anywhere_goes_on_as_it_would_have(shards: ShardSet, start: int, batch_size: int) -> None:
+def test_an_epoch_resumed_at_any_position_yields_the_rest(shards: ShardSet, start: int, batch_size: int) -> None:
     images, labels = epoch_of(shards, 1, 2)
     batches = list(loader(shards, batch_size).training_epoch(1, 2, start))
     assert torch.equal(torch.cat([images[:0], *(images for images, _, _ in batches)]), images[start:])
@@ -135,13 +135,13 @@ def test_a_batch_smaller_than_the_replicas_is_refused(shards: ShardSet) -> None:
         Loader(shards, CROP, 3, torch.device("cpu"), 1, rank=0, num_ranks=4)
 
 
-def test_neighbours_share_a_crop_where_they_are_told_to(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
+def test_neighbours_share_a_crop_if_asked_to(shards: ShardSet, stored: Stored, known: dict[bytes, Found]) -> None:
     ((images, _, _),) = Loader(shards, CROP, 60, torch.device("cpu"), 1, images_per_draw=32).training_epoch(0, 0)
     places = [(place.x, place.y, place.mirrored) for place in located(images, known, stored)]
     assert [len(set(places[:32])), len(set(places[32:])), len(set(places))] == [1, 1, 2]
 
 
-def test_an_image_that_was_overwritten_is_told_in_one_sentence(write_set: Any, tmp_path: Path) -> None:
+def test_an_overwritten_image_is_reported_in_one_sentence(write_set: Any, tmp_path: Path) -> None:
     shards = ShardSet.open(write_set(tmp_path / "set"))
     row = shards.samples.iloc[20]
     with open(tmp_path / "set" / row["shard"], "r+b") as tar:
@@ -261,7 +261,7 @@ def test_while_an_epoch_is_read_the_next_one_is_prepared(shards: ShardSet, tmp_p
     assert monotonic() < deadline
 
 
-def test_an_order_that_cannot_be_written_is_told(shards: ShardSet, tmp_path: Path) -> None:
+def test_an_order_that_cannot_be_written_is_an_error(shards: ShardSet, tmp_path: Path) -> None:
     (tmp_path / "no_folder").write_text("")
     with pytest.raises(OSError, match="no_folder"):
         next(loader(shards, 7).training_epochs(0, tmp_path / "no_folder" / "orders"))
@@ -294,7 +294,7 @@ def test_labels_of_one_digit_to_four_come_out_as_they_went_in(write_set: Any, tm
     assert sorted(labels.tolist()) == [0, 1, 9, 10, 42, 99, 100, 101, 999, 1000]
 
 
-def test_an_index_that_lost_a_sample_is_noticed(write_set: Any, tmp_path: Path) -> None:
+def test_an_index_that_lost_a_sample_is_an_error(write_set: Any, tmp_path: Path) -> None:
     directory = write_set(tmp_path / "set")
     index = directory / "train-00001.idx"
     lines = index.read_text().splitlines()

@@ -120,7 +120,7 @@ def test_crops_follow_from_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 5, 17, 59, 60])
-def test_an_epoch_can_be_taken_up_at_any_sample(shards: ShardSet, start: int) -> None:
+def test_an_epoch_can_be_resumed_at_any_sample(shards: ShardSet, start: int) -> None:
     whole = epoch_order(shards, 2, 3)
     assert lines_of(take(whole, np.arange(start, 60))) == lines_of(whole)[start:]
 
@@ -170,7 +170,7 @@ def test_more_pieces_than_can_be_mapped_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_images", [31, 32, 100])
-def test_neighbours_share_their_draw_where_the_2012_code_had_them_do_so(num_images: int) -> None:
+def test_neighbours_share_their_draw_as_in_the_2012_code(num_images: int) -> None:
     single, shared = draw_crops(num_images, 32, 0, 0), draw_crops(num_images, 32, 0, 0, images_per_draw=32)
     rows = [(*corner, mirror) for corner, mirror in zip(shared.corner.tolist(), shared.mirror.tolist(), strict=True)]
     assert len(rows) == num_images

@@ -29,7 +29,7 @@ def test_every_view_is_the_references(shards: ShardSet, crop: int, num_views: in
         assert abs(dali[:, number] - reference[:, number]).max() <= TOLERANCE, f"view {number} is another"
 
 
-def test_views_that_are_swapped_would_be_noticed(shards: ShardSet) -> None:
+def test_swapped_views_would_fail(shards: ShardSet) -> None:
     dali, reference = stacked(shards, 56, 10)
     for number in range(10):
         others = [other for other in range(10) if other != number]

@@ -134,7 +134,7 @@ def test_smaller_networks_draw_wider_so_that_activations_keep_their_scale():
 
 
 @pytest.mark.parametrize(("crop", "taps"), [(224, (16 / 6) ** 2), (96, 4), (64, 1)])
-def test_a_window_that_hangs_over_the_edge_of_its_map_counts_what_lies_on_it(crop, taps):
+def test_a_window_across_the_edge_of_its_map_counts_only_the_part_inside(crop, taps):
     config = NetworkConfig(crop=crop)
     assert inputs_per_unit(config)["conv6"] == pytest.approx(256 * taps)
 
@@ -174,7 +174,7 @@ def test_dropout_zeroes_half_in_training_and_halves_in_testing():
 
 
 class FromHost(TorchFunctionMode):
-    """Notes every call that makes a tensor on the device of values that are not there."""
+    """Records every call that makes a tensor on the device from values on the host."""
 
     MADE_THERE = (torch.arange, torch.full, torch.empty)
 

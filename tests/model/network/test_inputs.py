@@ -1,4 +1,4 @@
-"""What reaches the network from the loader's bytes."""
+"""The input of the network, from the bytes of the loader."""
 
 import pytest
 import torch

@@ -35,7 +35,7 @@ def across_places(x):
 
 
 def reference(p, images, config):
-    """What each layer computes before its ReLU, tower by tower, from parameters by name."""
+    """Return the output of each layer before its ReLU, tower by tower, from parameters by name."""
     seen = {}
 
     def layer(name, inputs, **options):
@@ -82,7 +82,7 @@ def halves(pieces):
 
 
 def layers(network, images):
-    """What the layers of the network itself hand on, before ReLUs write over it."""
+    """Return the outputs of the network's own layers, before ReLUs overwrite them."""
     seen = {}
     for name, module in network.named_children():
         module.register_forward_hook(

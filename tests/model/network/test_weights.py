@@ -41,7 +41,7 @@ def test_the_same_weights_make_the_same_bytes(tmp_path):
         (b"not weights at all", "is not a weights file written by this project"),
     ],
 )
-def test_what_is_not_a_weights_file_is_refused(tmp_path, content, message):
+def test_other_files_are_refused_as_weights(tmp_path, content, message):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)

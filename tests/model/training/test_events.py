@@ -17,7 +17,7 @@ def read(directory, name):
     return [(event.step, pytest.approx(event.value)) for event in accumulator.Scalars(name)]
 
 
-def test_every_value_is_there_at_its_step(tmp_path):
+def test_every_value_is_written_at_its_step(tmp_path):
     events = Events(tmp_path)
     events.write(record(5))
     events.write(record(8, val=ErrorCounts(50, 15, 5)))
@@ -31,7 +31,7 @@ def test_every_value_is_there_at_its_step(tmp_path):
     assert read(tmp_path, "speed/share of waiting") == [(5, 0.25), (8, 0.25)]
 
 
-def test_steps_that_are_taken_again_take_the_place_of_those_of_the_killed_run(tmp_path):
+def test_repeated_steps_replace_those_of_the_killed_run(tmp_path):
     killed = Events(tmp_path)
     for step in (5, 10, 15):
         killed.write(record(step, loss=9.0))

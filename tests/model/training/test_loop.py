@@ -108,7 +108,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batches", range(1, 9))
-def test_a_run_that_broke_off_after_any_step_and_was_resumed_ends_bit_identical(tmp_path, unbroken, batches):
+def test_a_run_that_broke_off_after_any_step_and_resumed_ends_bit_identical(tmp_path, unbroken, batches):
     whole, records = unbroken
     with pytest.raises(OSError, match="cannot read the images"):
         train(trainer(tmp_path, Images(die_after=batches), minutes=0))
@@ -146,7 +146,7 @@ def test_the_last_few_checkpoints_are_kept(tmp_path):
     ]
 
 
-def test_asked_to_stop_it_saves_leaves_and_goes_on_from_there(tmp_path, unbroken):
+def test_asked_to_stop_it_saves_and_stops_and_can_resume(tmp_path, unbroken):
     whole, records = unbroken
     images = Images()
     with pytest.raises(StoppedError, match="asked to stop") as stopped:
@@ -157,7 +157,7 @@ def test_asked_to_stop_it_saves_leaves_and_goes_on_from_there(tmp_path, unbroken
     assert same(whole.network, resumed.network)
 
 
-def test_asked_to_stop_while_validating_it_leaves_and_validates_again(tmp_path, unbroken):
+def test_asked_to_stop_while_validating_it_stops_and_validates_again(tmp_path, unbroken):
     whole, records = unbroken
     run = trainer(tmp_path, Images(), stop_asked=lambda: not run.network.training)
     with pytest.raises(StoppedError, match="while validating"):
@@ -167,7 +167,7 @@ def test_asked_to_stop_while_validating_it_leaves_and_validates_again(tmp_path, 
     assert same(whole.network, resumed.network)
 
 
-def test_a_run_may_go_on_with_another_batch_size(tmp_path):
+def test_a_run_can_resume_with_another_batch_size(tmp_path):
     with pytest.raises(OSError, match="cannot read"):
         train(trainer(tmp_path, Images(die_after=2), minutes=0))
     images = Images(batch_size=2)
@@ -194,7 +194,7 @@ def test_in_bfloat16_it_learns_nearly_the_same_and_keeps_its_weights_in_float32(
         torch.testing.assert_close(value, whole.network.state_dict()[name], rtol=0.1, atol=0.02, msg=name)
 
 
-def test_there_is_a_record_every_so_many_steps_and_at_the_end_of_an_epoch(tmp_path):
+def test_records_follow_each_interval_and_each_epoch(tmp_path):
     frame = as_table(train(trainer(tmp_path, Images(), epochs=2))).to_pandas()
     assert list(frame["step"]) == [2, 3, 5, 6]
     assert list(frame["epoch"]) == [1, 1, 2, 2]
@@ -209,10 +209,10 @@ def test_every_report_counts_the_images_of_the_whole_run_and_names_the_share_of_
     train(run)
     start, *reports = run.progress.messages
     assert (start.done, start.text) == (None, "starting: 3 epochs of 24 images")
-    assert [report.done for report in reports] == [10, 20, 24, 24, 34, 44, 48, 48, 58, 68, 72, 72], "one per step and per epoch"
+    assert [report.done for report in reports] == [10, 20, 24, 34, 44, 48, 58, 68, 72], "an epoch is done after its validation"
     assert {(report.total, report.unit) for report in reports} == {(72, "images")}
     assert all(re.search(r"^epoch \d/3  loss \d.*  \d+% waiting for images$", report.text) for report in reports)
-    assert ["  val " in report.text for report in reports] == [False, False, False, True] * 3
+    assert ["  val " in report.text for report in reports] == [False, False, *[True] * 7], "the last one measured stays"
     assert reports[-1].values == {"loss": pytest.approx(by_epoch(run.state.records)[-1].loss)}
 
 
@@ -258,7 +258,7 @@ def with_one_bit_flipped(whole):
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"nonsense", with_one_bit_flipped])
-def test_if_the_newest_checkpoint_is_damaged_the_one_before_is_taken(tmp_path, unbroken, damage):
+def test_if_the_newest_checkpoint_is_damaged_the_one_before_it_is_used(tmp_path, unbroken, damage):
     whole, records = unbroken
     with pytest.raises(OSError, match="cannot read"):
         train(trainer(tmp_path, Images(die_after=5), minutes=0))
@@ -357,4 +357,6 @@ def test_a_plateau_that_ends_training_early_is_said(tmp_path):
     run = trainer(tmp_path, Images(), epochs=30, schedule="plateau", patience_epochs=1, num_drops=0, learning_rate=1e-9)
     records = train(run)
     assert records[-1].epoch == 2
-    assert run.progress.messages[-1].text == "no better validation error: training ends after epoch 2/30"
+    *_, report, end = run.progress.messages
+    assert (report.done, report.total) == (48, 48)
+    assert end.text == "no better validation error: training ends after epoch 2/30"

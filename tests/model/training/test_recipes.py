@@ -1,4 +1,4 @@
-"""The two recipes differ where the paper's text and its authors' code do, each in its effect."""
+"""The differences between the paper's text and its authors' code, and the effect of each."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def logits(config):
         return AlexNet(config).initialise(1).eval()(images)
 
 
-def test_every_recipe_names_fields_that_there_are():
+def test_every_recipe_names_fields_that_exist():
     for recipe in RECIPES.values():
         NetworkConfig(**recipe.network)
         TrainConfig(**recipe.training, **{k: v for k, v in recipe.fine_tuning.items() if k not in recipe.training})
@@ -78,7 +78,7 @@ def test_8_crops_of_one_image_or_of_32_neighbours():
     assert (PAPER.images_per_draw, CODE.images_per_draw) == (1, 32)  # its effect: tests/data_shards/loading/test_order.py
 
 
-def test_9_colour_noise_along_eigenvalues_or_deviations_and_what_goes_with_it():
+def test_9_colour_noise_along_eigenvalues_or_deviations_shrinking_and_its_end():
     components = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
     colours = Colours(mean=(0, 0, 0), deviations=(19.72, 37.09, 121.78), components=components, num_images=1)
     found = [colour_shifts(colours, torch.eye(3) * 0.1, c.colour_noise_along).diag().tolist() for c in (PAPER, CODE)]
@@ -93,7 +93,7 @@ def test_10_when_training_stops():
     assert lasts == [89, 90]
 
 
-def test_what_they_agree_on_is_the_same():
+def test_the_other_values_are_equal():
     for name in ("momentum", "weight_decay", "batch_size", "learning_rate", "colour_noise"):
         assert getattr(PAPER, name) == getattr(CODE, name), name
     for name in ("dropout", "lrn_size", "lrn_k"):

@@ -1,4 +1,4 @@
-"""The learning rates as functions of what has happened."""
+"""The learning rates as functions of the training so far."""
 
 import pytest
 
@@ -14,11 +14,11 @@ TUNED = CODE.model_copy(update=CODE2012.fine_tuning)
     ("epoch", "rate"),
     [(0, 0.01), (24, 0.01), (25, 0.001), (50, 0.001), (51, 1e-4), (78, 1e-4), (79, 1e-5), (90, 1e-5), (91, None)],
 )
-def test_steps_drop_where_the_2012_run_dropped_and_leave_the_biases_alone(epoch, rate):
+def test_steps_drop_in_the_epochs_of_the_2012_run_and_keep_the_rate_of_the_biases(epoch, rate):
     assert learning_rates(CODE, epoch, []) == (None if rate is None else (pytest.approx(rate), 0.02))
 
 
-def test_the_2010_run_dropped_elsewhere():
+def test_steps_drop_in_the_epochs_of_the_2010_run():
     config = TrainConfig(**CODE2010.training)
     rates = [learning_rates(config, epoch, []) for epoch in (22, 23, 50, 51, 77, 78, 92, 93)]
     assert [rate and rate.weights for rate in rates] == [
@@ -66,7 +66,7 @@ def test_a_plateau_is_so_many_measurements_without_a_new_minimum(errors, plateau
     assert count_plateaus(errors, patience=2) == plateaus
 
 
-def test_plateau_divides_both_rates_by_ten_and_ends_where_it_would_divide_once_too_often():
+def test_plateau_divides_both_rates_by_ten_and_ends_instead_of_dividing_once_too_often():
     config = TrainConfig(schedule="plateau", patience_epochs=1, num_drops=3)
     rates = [learning_rates(config, epoch, [0.5] * (epoch + 1)) for epoch in range(5)]
     assert rates == [*((pytest.approx(rate), pytest.approx(rate)) for rate in (0.01, 1e-3, 1e-4, 1e-5)), None]
@@ -79,12 +79,12 @@ def test_no_epoch_follows_the_last(schedule):
 
 
 @pytest.mark.parametrize(("epoch", "conv1"), [(0, 1.0), (66, 1.0), (67, 0.1), (71, 0.1), (72, 0.0), (90, 0.0)])
-def test_conv1_is_slowed_and_then_frozen_where_the_2012_run_did(epoch, conv1):
+def test_conv1_is_slowed_and_then_frozen_in_the_epochs_of_the_2012_run(epoch, conv1):
     assert shares(CODE, epoch, 10_000, fine_tune=False) == Shares(conv1, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("epoch", "noise"), [(0, 0.1), (66, 0.1), (67, 0.0), (90, 0.0)])
-def test_colour_noise_ends_where_the_2012_run_ended_it(epoch, noise):
+def test_colour_noise_ends_in_the_epoch_of_the_2012_run(epoch, noise):
     assert colour_noise(CODE, epoch) == noise
     assert colour_noise(TrainConfig(), epoch) == 0.1
 

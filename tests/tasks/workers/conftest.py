@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from base.progress import parse
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
@@ -63,13 +64,13 @@ def job_file(shards):
 
 @pytest.fixture(scope="session")
 def worker():
-    """Return a function that starts a worker on a job."""
+    """Return a function that starts the training worker on a job."""
 
-    def start(job, name="train", without_prefect=False):
-        command = ["-m", f"tasks.workers.{name}", str(job)]
+    def start(job, without_prefect=False):
+        command = ["-m", "tasks.workers.train", str(job)]
         if without_prefect:
             code = "import sys, runpy; sys.modules['prefect'] = None; sys.argv[0] = 'x'; "
-            command = ["-c", code + f"runpy.run_module('tasks.workers.{name}', run_name='__main__')", str(job)]
+            command = ["-c", code + "runpy.run_module('tasks.workers.train', run_name='__main__')", str(job)]
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -80,6 +81,12 @@ def worker():
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def messages():
+    """Return a function that parses the output of a worker."""
+    return lambda said: [parse(line) for line in said.strip().splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
-"""One network in three layouts: the same weights file for all, the same step, and replicas that stop and go on together."""
+"""One network in three layouts: the same weights file for all, the same step, and replicas that stop and resume together."""
 
+import json
 import os
 import re
 import signal
@@ -34,7 +35,7 @@ def after_one_step(job_file, worker, tmp_path_factory):
     """Each layout's weights after one step."""
     root = tmp_path_factory.mktemp("layouts")
     jobs = {name: job_file(root / name, **ONE_STEP, **layout) for name, layout in LAYOUTS.items()}
-    for process in [worker(job, "replicas" if name == "replicas" else "train") for name, job in jobs.items()]:
+    for process in [worker(job) for job in jobs.values()]:
         finish(process)
     return {name: job.with_name("weights.safetensors") for name, job in jobs.items()}
 
@@ -55,14 +56,18 @@ def test_every_layout_reads_the_weights_of_every_other(after_one_step, name):
     torch.testing.assert_close(towers, one_piece, rtol=1e-5, atol=1e-5)
 
 
-def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, worker, newest_checkpoint, processes, tmp_path):
+def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(
+    job_file, worker, messages, newest_checkpoint, processes, tmp_path
+):
     options = {"training": {**UNEVEN, "epochs": 3}, **TWO}
     unbroken, broken = (job_file(tmp_path / name, **options, checkpoint_minutes=0) for name in ("unbroken", "broken"))
-    said = finish(worker(unbroken, "replicas"))
-    assert said.count("epoch 3/3") == 1, "one replica speaks for all"
+    said = finish(worker(unbroken))
+    texts = [message.text for message in messages(said)]
+    assert texts.count("starting: 3 epochs of 120 images") == 1, "one replica reports for all"
+    assert json.loads(unbroken.with_name("counts.json").read_bytes())["images_per_epoch"] == 120
 
     def begin():
-        process, before = worker(broken, "replicas"), newest_checkpoint(broken.parent)
+        process, before = worker(broken), newest_checkpoint(broken.parent)
         while newest_checkpoint(broken.parent) == before:
             assert process.poll() is None, process.stdout.read()
         return process
@@ -71,12 +76,12 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, work
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == -signal.SIGTERM, said
-    assert "the training is saved and goes on from here" in said
+    assert "the training is saved and can resume" in said
     assert "Traceback" not in said
     assert not processes(broken.parent)
 
     process = begin()
-    replicas = [pid for pid, command in processes(broken.parent).items() if "tasks.workers.train" in command]
+    replicas = processes(broken.parent).keys() - {process.pid}
     assert len(replicas) == 2
     os.kill(max(replicas), signal.SIGKILL)
     said = process.communicate(timeout=40)[0]
@@ -84,7 +89,7 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, work
     assert re.search(r"replica 1 of 2 was killed by signal 9; the others were stopped", said)
     assert not processes(broken.parent)
 
-    said = finish(worker(broken, "replicas"))
+    said = finish(worker(broken))
     assert "resumed after epoch" in said
     counts = ["train_num_images", "train_top1_wrong", "train_top5_wrong", "val_top1_wrong"]
     expected, found = (
@@ -96,8 +101,9 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(job_file, work
     assert first == second
 
 
-def test_what_does_not_fit_is_refused_in_one_sentence_by_all_replicas(job_file, worker, tmp_path):
-    process = worker(job_file(tmp_path, network={"num_classes": 9}, **TWO), "replicas")
+def test_input_that_does_not_fit_is_refused_in_one_sentence_by_all_replicas(job_file, worker, messages, tmp_path):
+    process = worker(job_file(tmp_path, network={"num_classes": 9}, **TWO))
     said = process.communicate(timeout=60)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
-    assert {line.partition(" learn")[0] for line in said.strip().splitlines()} == {"error: a network of 9 classes cannot"}
+    refusals = {(message.error, message.text.partition(" learn")[0]) for message in messages(said)}
+    assert refusals == {(True, "a network of 9 classes cannot")}

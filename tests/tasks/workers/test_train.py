@@ -1,5 +1,6 @@
-"""The training worker as a process: without Prefect, killed and begun again, and given things that do not fit."""
+"""The training worker as a process: without Prefect, killed and started again, and with input that does not fit."""
 
+import json
 import multiprocessing
 import random
 import re
@@ -11,14 +12,21 @@ import time
 
 import pandas as pd
 import pytest
-from tasks.workers.jobs import TrainJob
 
+from base.progress import Silent
 from data_shards.loading.order import epoch_order
 from data_shards.shard_set import ShardSet
 from model.network.weights import load_weights
-from tasks.artifacts import ROOT
+from tasks.job import Artifact, Share, Weights
+from tasks.jobs.train import TrainJob
+from tasks.launch import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 from tasks.workers.train import main
+
+
+def arguments(job_file):
+    """Return what the worker passes to `main`."""
+    return TrainJob.model_validate_json(job_file.read_bytes()), job_file.parent, Silent(), Share()
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +38,42 @@ def unbroken(job_file, worker, tmp_path_factory):
     return folder, said
 
 
-def test_it_trains_where_prefect_is_not_installed(unbroken):
+def test_it_trains_if_prefect_is_not_installed(unbroken, messages):
     folder, said = unbroken
-    assert said.strip().splitlines()[-1].startswith("100%  epoch 6/6")
-    assert "waiting for images" in said
+    first, *_, last = messages(said)
+    assert first.text == "starting: 6 epochs of 120 images"
+    assert (last.done, last.total, last.unit) == (720, 720, "images")
+    assert re.fullmatch(r"epoch 6/6  loss .*  val .*  \d+% waiting for images", last.text)
     network, info = load_weights(folder / "weights.safetensors")
-    job = TrainJob.model_validate_json((folder / "job.json").read_bytes())
+    job, *_ = arguments(folder / "job.json")
     assert network.config == job.network
-    assert info.colours.model_dump_json() == job.colours.read_text()
+    assert info.colours.model_dump_json() == (job.colours.path / "colours.json").read_text()
     assert len(info.wnids) == 20
-    assert not (folder / "checkpoints").exists()
 
 
-def test_begun_again_where_all_is_done_it_does_nothing(unbroken):
-    weights, left = unbroken[0] / "weights.safetensors", unbroken[0] / "checkpoints"
-    before = weights.stat().st_mtime_ns
-    left.mkdir()  # as by a kill just before the end
-    main(unbroken[0] / "job.json")
-    assert weights.stat().st_mtime_ns == before
-    assert not left.exists()
+def test_it_writes_its_counts_and_keeps_checkpoints_in_the_scratch_space(unbroken):
+    folder, _ = unbroken
+    counts = json.loads((folder / "counts.json").read_bytes())
+    assert counts.pop("val_top5_wrong") <= counts.pop("val_top1_wrong") <= 40
+    assert counts == {"epochs": 6, "images_per_epoch": 120, "val_images": 40}
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["counts.json", "events", "job.json", "metrics.parquet", "weights.safetensors", "work"]
+    assert [path.name for path in (folder / "work").iterdir()] == ["checkpoints"]
+
+
+def test_started_again_after_its_last_epoch_it_leaves_the_same_bytes(unbroken, tmp_path):
+    folder = shutil.copytree(unbroken[0], tmp_path / "killed")
+    weights, counts = folder / "weights.safetensors", folder / "counts.json"
+    before, expected = weights.read_bytes(), json.loads(counts.read_bytes())
+    weights.unlink()
+    counts.unlink()  # killed before it wrote them
+    signals = [signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert main(*arguments(folder / "job.json")) == expected
+    finally:
+        for which, handler in zip((signal.SIGTERM, signal.SIGINT), signals, strict=True):
+            signal.signal(which, handler)
+    assert weights.read_bytes() == before
 
 
 def test_its_metrics_count_every_image_of_every_epoch(unbroken):
@@ -60,9 +85,13 @@ def test_its_metrics_count_every_image_of_every_epoch(unbroken):
     assert (metrics["wait_seconds"] <= metrics["seconds"]).all()
 
 
-def test_it_leaves_event_files_and_a_picture_of_its_curves(unbroken):
+def test_it_leaves_one_event_file(unbroken):
     assert len(list((unbroken[0] / "events").iterdir())) == 1
-    assert (unbroken[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_imports_neither_matplotlib_nor_numba():
+    code = "import sys, tasks.workers.train; print({'matplotlib', 'numba'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job_file, newest_checkpoint, tmp_path):
@@ -72,7 +101,7 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job
     seed = random.randrange(10**6)
     moments, killed_after = random.Random(seed), []
     for _ in range(5):
-        process, before = processes.Process(target=main, args=(job,)), newest_checkpoint(tmp_path)
+        process, before = processes.Process(target=main, args=arguments(job)), newest_checkpoint(tmp_path)
         process.start()
         while newest_checkpoint(tmp_path) == before:  # it has begun to learn
             assert process.is_alive()
@@ -83,13 +112,13 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job
         killed_after.append(newest_checkpoint(tmp_path))
     assert killed_after == sorted(set(killed_after))
     assert any("-000000120" not in name for name in killed_after), f"no moment of {seed} lay within an epoch"
-    last = processes.Process(target=main, args=(job,))
+    last = processes.Process(target=main, args=arguments(job))
     last.start()
     last.join()
     assert (tmp_path / "weights.safetensors").read_bytes() == (unbroken[0] / "weights.safetensors").read_bytes()
 
 
-def test_on_sigterm_it_saves_says_so_leaves_and_goes_on(job_file, worker, newest_checkpoint, tmp_path):
+def test_on_sigterm_it_saves_says_so_and_stops(job_file, worker, messages, newest_checkpoint, tmp_path):
     job = job_file(tmp_path, training={"epochs": 1000})
     process = worker(job)
     while not newest_checkpoint(tmp_path):
@@ -98,9 +127,9 @@ def test_on_sigterm_it_saves_says_so_leaves_and_goes_on(job_file, worker, newest
     said = process.communicate(timeout=20)[0]
     assert process.returncode == -signal.SIGTERM
     assert re.match(
-        r"asked to stop.*; the training is saved and goes on from here; in epoch \d+ after \d+ images, step \d+, "
-        rf"at learning rate 0.005; the last good checkpoint is {tmp_path}/checkpoints/{newest_checkpoint(tmp_path)}$",
-        said.strip().splitlines()[-1],
+        r"asked to stop.*; the training is saved and can resume; in epoch \d+ after \d+ images, step \d+, "
+        rf"at learning rate 0.005; the last good checkpoint is {tmp_path}/work/checkpoints/{newest_checkpoint(tmp_path)}$",
+        messages(said)[-1].text,
     )
     assert "Traceback" not in said
 
@@ -108,7 +137,7 @@ def test_on_sigterm_it_saves_says_so_leaves_and_goes_on(job_file, worker, newest
 def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path):
     source = unbroken[0] / "weights.safetensors"
     training = {"epochs": 1, "learning_rate": 1e-9}
-    process = worker(job_file(tmp_path, training=training, initial_weights=source))
+    process = worker(job_file(tmp_path, training=training, initial=Weights(path=source, digest="source")))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     before, after = load_weights(source)[0].state_dict(), load_weights(tmp_path / "weights.safetensors")[0].state_dict()
@@ -121,8 +150,8 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, wor
     [
         ({"network": {"num_classes": 9}}, "a network of 9 classes cannot learn the 20 of"),
         ({"network": {"crop": 96}}, "crops of 96 px do not fit images of 72 px"),
-        ({"train_shards": "nowhere"}, "nowhere is no shard set"),
-        ({"initial_weights": "nothing.safetensors"}, "no weights file nothing.safetensors"),
+        ({"train": Artifact(path="nowhere", digest="")}, "nowhere is not a shard set"),
+        ({"initial": Weights(path="nothing.safetensors", digest="")}, "no weights file nothing.safetensors"),
         (
             {"training": {"learning_rate": 1e30}},
             r"the loss became (nan|inf) in step \d; lower the learning rate; in epoch 1 after \d+ images, step \d, at learning "
@@ -134,16 +163,18 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, wor
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_sentence(changes, message, job_file, worker, tmp_path):
+def test_input_that_does_not_fit_is_refused_in_one_sentence(changes, message, job_file, worker, messages, tmp_path):
     process = worker(job_file(tmp_path, **changes))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
-    assert re.match(f"error: .*{message}", said.strip().splitlines()[-1]), said
+    last = messages(said)[-1]
+    assert last.error
+    assert re.match(f".*{message}", last.text), said
     assert "Traceback" not in said
 
 
 def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(
-    shards, job_file, worker, newest_checkpoint, tmp_path
+    shards, job_file, worker, messages, newest_checkpoint, tmp_path
 ):
     train = ShardSet.open(shutil.copytree(shards / "train", tmp_path / "train"))
     last = epoch_order(train, 0, 0)[-1]
@@ -151,27 +182,27 @@ def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(
     with open(last.tar, "r+b") as tar:
         tar.seek(offset)
         tar.write(bytes(size))
-    process = worker(job_file(tmp_path / "run", train_shards=train.directory, checkpoint_minutes=0))
+    process = worker(job_file(tmp_path / "run", train=Artifact(path=train.directory, digest=""), checkpoint_minutes=0))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == EXIT_BAD_INPUT, said
-    checkpoint = tmp_path / "run" / "checkpoints" / newest_checkpoint(tmp_path / "run")
+    checkpoint = tmp_path / "run" / "work" / "checkpoints" / newest_checkpoint(tmp_path / "run")
     assert re.match(
-        rf"error: cannot read the images of {train.directory} \(nvImageCodec failure.*\); if python -m flows.verify finds .*; "
+        rf"cannot read the images of {train.directory} \(nvImageCodec failure.*\); check it with python -m flows.verify.*; "
         rf"in epoch 1 after \d+ images, step \d, at learning rate 0.005; the last good checkpoint is {checkpoint}$",
-        said.strip().splitlines()[-1],
+        messages(said)[-1].text,
     ), said
     assert "Traceback" not in said
 
 
-def test_a_checkpoint_that_does_not_fit_ends_the_training_with_the_place_named(job_file, in_small_disk, tmp_path):
+def test_a_checkpoint_that_does_not_fit_ends_the_training_with_the_place_named(job_file, in_small_disk, messages, tmp_path):
     job_file(tmp_path, network={"width": 1 / 8}, training={"epochs": 1, "schedule": "plateau"})
     command = [*in_small_disk, sys.executable, "-m", "tasks.workers.train", str(tmp_path / "disk" / "job.json")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (EXIT_BAD_INPUT, "")
-    path = tmp_path / "disk" / "checkpoints" / "0000-000000120.pt"
-    said = ended.stdout.splitlines()[-1]
-    assert said.startswith(f"error: cannot write the checkpoint {path} ("), said
+    path = tmp_path / "disk" / "work" / "checkpoints" / "0000-000000120.pt"
+    said = messages(ended.stdout)[-1].text
+    assert said.startswith(f"cannot write the checkpoint {path} ("), said
     assert said.endswith(
-        "No space left on device); free some space, if that is it, and run again; "
+        "No space left on device); if the disk is full, free some space; then run again; "
         "in epoch 1 after 120 images, step 8, at learning rate 0.005; there is no checkpoint yet"
     ), said
