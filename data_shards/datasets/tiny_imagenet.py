@@ -147,7 +147,8 @@ class TinyImageNet(Dataset):
                 in_folders[name.split("/")[-1]] = wnid
                 yield self._sorted_sample(wnid, name)
             elif folder in ("", "images"):
-                unsorted[name.split("/")[-1]] = name
+                if (other := unsorted.setdefault(name.split("/")[-1], name)) != name:
+                    raise InputError(f"{self.root} holds {other} and {name}, which have one annotation; remove one")
             else:
                 passed.add(self._unlisted, name)
         if unsorted or not in_folders or ANNOTATIONS in self._tree.files:

@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,10 +16,11 @@ from PIL import Image
 from base.errors import InputError
 from data_shards.datasets.dataset import Dataset, as_rows
 from data_shards.datasets.fall import FALL2009, Fall
-from data_shards.datasets.folder import ImageFolder
+from data_shards.datasets.finding import identity
+from data_shards.datasets.folder import FolderSource, ImageFolder
 from data_shards.datasets.image_files import IMAGE_SUFFIXES, PassedOver, printable
 from data_shards.datasets.scanning import Scan, write_members
-from data_shards.datasets.tiny_imagenet import TinyImageNet
+from data_shards.datasets.tiny_imagenet import TinyImageNet, TinyImageNetSource
 from data_shards.decoding import FORMATS, BadImageError
 from data_shards.images import store
 from data_shards.planning import sample_keys
@@ -333,3 +335,48 @@ def test_names_with_backslashes_in_a_tar_of_class_folders_are_paths(tmp_path: Pa
     tree = {name.replace("/", "\\"): content for name, content in classes("train/", {"sub/x.JPEG": b"odd"}).items()}
     dataset = scanned(tarred(release(tmp_path) / "fall09.tar", tree), tmp_path)
     assert stored(dataset) == PLAIN | {(A, "sub/x.JPEG"): b"odd"}
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    root = written(tmp_path / "caf\udce9", classes("train/", {}))
+    for source in (FolderSource(path=root), TinyImageNetSource(path=root)):
+        with pytest.raises(
+            InputError, match=r"^the path /.*/caf\\udce9 is not UTF-8; rename its folders, or give another path$"
+        ):
+            source.open(tmp_path)
+
+
+def test_an_image_that_has_become_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    dataset = ImageFolder(written(tmp_path / "pets", classes("train/", {})))
+    sample = as_rows(dataset.samples("train"))[0]
+    Path(sample.path).unlink()
+    Path(sample.path).mkdir()
+    with pytest.raises(InputError, match=r"^no file .*/0.JPEG, which held 0.JPEG; restore it and run again$"):
+        dataset.read(sample)
+
+
+def test_a_folder_s_identity_covers_its_subfolders(tmp_path: Path) -> None:
+    root = written(tmp_path / "release", classes("", {"2012/x.JPEG": b"odd"}))
+    before = identity(root)
+    assert identity(root) == before
+    os.utime(root / A / "2012" / "x.JPEG", ns=(0, 1))
+    assert identity(root) != before
+
+
+def test_labels_follow_the_names_of_files_also_in_subfolders(
+    tmp_path: Path, write_official: Callable[..., Any], open_listed: Callable[..., Dataset]
+) -> None:
+    official = write_official(tmp_path / "archives", "ilsvrc2012")
+    archive = official.root / "ILSVRC2012_img_val.tar"
+    expected = as_rows(open_listed("ilsvrc2012", official.root, "val").samples("val"))
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            part = "z" if int(member.name[-6]) % 2 else "a"
+            content = tar.extractfile(member)
+            assert content is not None
+            written(official.root / "ILSVRC2012_img_val", {f"parts/{part}/{member.name}": content.read()})
+    archive.unlink()
+    found = as_rows(open_listed("ilsvrc2012", official.root, "val").samples("val"))
+    assert sorted((Path(sample.name).name, sample.wnid) for sample in found) == sorted(
+        (sample.name, sample.wnid) for sample in expected
+    )

@@ -548,3 +548,11 @@ def test_of_the_real_archive_only_the_missing_classes_are_counted(tmp_path: Path
     dataset = TinyImageNet(REAL, tmp_path)
     for split in ("train", "val"):
         assert set(dataset.passed_over(split)) <= {"classes of wnids.txt without a folder"}
+
+
+def test_two_images_of_one_annotation_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "val" / "val_0.JPEG").write_bytes(picture(9))
+    with pytest.raises(
+        InputError, match="holds val/images/val_0.JPEG and val/val_0.JPEG, which have one annotation; remove one$"
+    ):
+        TinyImageNet(folder, tmp_path).samples("val")
