@@ -41,7 +41,7 @@ class Scan:
         """
         yield from self._folder() if self.root.is_dir() else self._tar(self.root, "")
         for folder in self.ignored.add_empty_folders():
-            if WNID.fullmatch(PurePosixPath(folder).name) and ".tar/" not in folder:
+            if WNID.fullmatch(_last(folder)) and ".tar/" not in folder:
                 raise _empty_class(f"{self.root}/{folder}")
 
     def _folder(self) -> Iterator[ListedImage]:
@@ -68,7 +68,7 @@ class Scan:
         prefix, renamed = (f"{archive}/", str) if archive else ("", with_slashes)
         with open(path, "rb") as file:
             for tar, member in self._wanted(file, path.name, prefix, renamed):
-                name = PurePosixPath(member.name).name
+                name = _last(member.name)
                 if is_nested_tar(name):
                     where = f"{path.name}: {printable(name)} at byte {member.offset_data:,}"
                     yield from _at_least_one(self._synset(tar, member, archive, where), where)
@@ -85,7 +85,7 @@ class Scan:
         """Read a nested tar in place."""
         folder, names = PurePosixPath(nested.name).stem, _Names()
         for _, member in self._wanted(cast("IO[bytes]", tar.extractfile(nested)), where, f"{folder}.tar/", str):
-            if is_nested_tar(PurePosixPath(member.name).name):
+            if is_nested_tar(_last(member.name)):
                 raise InputError(f"{where} holds another tar, {member.name}; expected nothing but images in a synset's tar")
             yield ListedImage(archive, folder, names.of(member.name), nested.offset_data + member.offset_data, member.size)
 
@@ -127,14 +127,14 @@ class Scan:
                 tar.members.clear()  # type: ignore[attr-defined]
             for link in links:
                 target = found.get(ends[normpath(link.name)])
-                followed = target is not None and not is_nested_tar(PurePosixPath(link.name).name)
+                followed = target is not None and not is_nested_tar(_last(link.name))
                 if self.ignored.is_image(f"{prefix}{link.name}", None if followed else "links") and target is not None:
                     link.offset_data, link.size = target
                     yield tar, link
 
     def _is_wanted(self, member: tarfile.TarInfo, prefix: str) -> bool:
         name, kind = normpath(member.name), _kind_of_member(member)
-        if kind is None and is_nested_tar(PurePosixPath(name).name) and "__MACOSX" not in name.split("/"):
+        if kind is None and is_nested_tar(_last(name)) and "__MACOSX" not in name.split("/"):
             return True
         return name != "." and self.ignored.is_image(f"{prefix}{name}", kind)
 
@@ -146,7 +146,7 @@ class _Names:
         self._taken: set[str] = set()
 
     def of(self, path: str) -> str:
-        name = PurePosixPath(path).name
+        name = _last(path)
         name = normpath(path) if name in self._taken else name
         self._taken.add(name)
         return name
@@ -177,9 +177,13 @@ def is_nested_tar(name: str) -> bool:
     return name.endswith(".tar") and not name.startswith("._")
 
 
+def _last(path: str) -> str:
+    """Return the name without its folders; `PurePosixPath` takes 2 µs."""
+    return path.rpartition("/")[2]
+
+
 def _check_member(member: tarfile.TarInfo, archive: str) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
+    if member.name.startswith("/") or ".." in member.name.split("/"):
         raise InputError(
             f"{archive} holds a member named {member.name!r}, which leaves the folder that it is unpacked in; "
             f"no official archive has one: fetch it again"
