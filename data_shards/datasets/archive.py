@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from base.errors import InputError
+from base.errors import ENVIRONMENT, InputError
 from base.files import atomic_write
 from data_shards.datasets.image_files import kind_of_file, not_utf8, printable, walk
 
@@ -174,8 +174,8 @@ def _archive_regions(archive: Path, unpack_dir: Path) -> tuple[dict[str, Region]
     except UnicodeDecodeError as error:
         raise not_utf8(archive, error.object.decode(errors="surrogateescape")) from error
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, such as a full disk; those of gzip and bz2 have no number
+        if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+            raise  # the system's, such as a full disk; a wrong offset is an error of the archive
         reason = str(error).partition(":\n")[0]  # tarfile adds a line for each kind of compression
         raise InputError(f"{archive} is neither a folder nor a whole tar, tar.gz or zip ({reason}); fetch it again") from error
 

@@ -556,3 +556,16 @@ def test_two_images_of_one_annotation_are_refused(folder: Path, tmp_path: Path) 
         InputError, match="holds val/images/val_0.JPEG and val/val_0.JPEG, which have one annotation; remove one$"
     ):
         TinyImageNet(folder, tmp_path).samples("val")
+
+
+def test_an_offset_that_leads_out_of_a_zip_is_blamed_on_the_archive(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seek(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    archive = packed(folder, "zip")
+    monkeypatch.setattr("zipfile.ZipFile.open", seek)
+    with pytest.raises(InputError, match=r"neither a folder nor a whole tar, tar.gz or zip \(.*Invalid argument\); fetch it"):
+        TinyImageNet(archive, tmp_path / "sources").classes()
+    assert not list((tmp_path / "sources").iterdir())
