@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -105,29 +106,26 @@ def _make(missing: dict[Path, Job], at_once: int, processes: int, finish: Finish
             file.write(to_job_file(job))
     job = next(iter(missing.values()))
     groups = [list(missing)] if job.together else [[path] for path in missing]
-
-    def publish_all(group: int) -> None:
-        for path in groups[group]:
-            _publish(path, missing[path], finish)
-
     with Display(log) as display:
         for stage in job.stages:
-            units = {u: n for n, group in enumerate(groups) for u in _units(stage, group, missing, processes)}
-            _run_stage(units, publish_all if stage == job.stages[-1] else None, max(at_once, processes), display, run)
+            units = {unit: group for group in groups for unit in _units(stage, group, missing, processes)}
+            left = Counter(group[0] for group in units.values())
+            publish_these = partial(_publish_group, units, left, missing, finish) if stage == job.stages[-1] else _nothing
+            run(list(units), max(at_once, processes), display, publish_these)
 
 
-def _run_stage(
-    units: dict[Unit, int], finished: Callable[[int], None] | None, at_once: int, display: Display, run: Runner
+def _publish_group(
+    units: dict[Unit, list[Path]], left: Counter[Path], missing: dict[Path, Job], finish: Finish, unit: Unit
 ) -> None:
-    """Run units, each with the number of its group; `finished` is called with a group when its last unit is done."""
-    left = Counter(units.values())
+    """Publish the jobs of a unit if it was the last one of theirs."""
+    left[units[unit][0]] -= 1
+    if not left[units[unit][0]]:
+        for path in units[unit]:
+            _publish(path, missing[path], finish)
 
-    def done(unit: Unit) -> None:
-        left[units[unit]] -= 1
-        if finished is not None and not left[units[unit]]:
-            finished(units[unit])
 
-    run(list(units), at_once, display, done)
+def _nothing(unit: Unit) -> None:
+    del unit
 
 
 def _units(stage: str, group: Sequence[Path], missing: dict[Path, Job], processes: int) -> list[Unit]:

@@ -1,13 +1,19 @@
 """The whole table as a user makes it: unbroken, killed and begun again, and found the second time."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
+from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tasks.code import ROOT, code_version
 
 SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0"]
 TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
@@ -15,16 +21,16 @@ FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def start(workspace):
+def start(workspace, options=SHORT):
     """Start the program in a process group of its own, with Prefect's files in the workspace too; it prints to `said.txt`."""
-    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *SHORT]
+    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *options]
     environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
     with open(workspace / "said.txt", "w") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def finish(workspace):
-    process = start(workspace)
+def finish(workspace, options=SHORT):
+    process = start(workspace, options)
     code = process.wait(timeout=300)
     said = (workspace / "said.txt").read_text()
     assert code == 0, said
@@ -112,3 +118,34 @@ def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbro
     finish(tmp_path)
     again = measured(tmp_path)
     pd.testing.assert_frame_equal(again, measured(unbroken[0]).head(len(again)))
+
+
+def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_path, monkeypatch):
+    """The recipe of docs/tables.md, on a real workspace."""
+    text = (ROOT / "docs" / "tables.md").read_text("utf-8")
+    (recipe,) = re.findall(r"\*\*11\. .*?```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "artifacts").symlink_to(unbroken[0])
+    monkeypatch.chdir(tmp_path)
+    found = {"pd": pd, "Path": Path, "ours": measured(unbroken[0])}
+    exec(compile(recipe.replace("7 CNNs*", "2 CNNs"), "recipe 11", "exec"), found)
+    trained, read = found["trained"], found["read"]
+    assert [settings["training"]["seed"] for settings in trained["settings"]] == [0, 1]
+    for run in trained.itertuples():
+        weights = sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest()
+        assert weights == run.weights
+        assert weights in set(found["row"]["members"])
+        assert run.code_version == found["row"]["code_version"] == code_version()
+    assert {inputs["dataset"]["split"] for inputs in read["inputs"]} == {"train", "val"}
+    assert all(settings["storage"] == "square72" for settings in read["settings"])
+    assert list(found["row"]["weights_code_versions"]) == [code_version()] * 2
+    assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
+
+
+def test_two_recipes_in_one_workspace_keep_their_rows(unbroken, tmp_path):
+    workspace = shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+    one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0"]
+    said = [finish(workspace, ["--recipe", recipe, *one]) for recipe in ("paper", "code2012")]
+    table = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
+    assert list(table["recipe"]) == ["demo", "paper", "code2012"]
+    assert table["config"].is_unique
+    assert "found " in said[1]

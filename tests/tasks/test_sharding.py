@@ -37,10 +37,11 @@ SMALL_SHARDS = ShardConfig(storage="square64", samples_per_shard=20)
 PROGRAM = """
 import sys
 from pathlib import Path
-from data_shards.datasets.source import AnySource
+from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from tasks.shard import shard_split
-source, config = Source.model_validate_json(sys.argv[1]), ShardConfig.model_validate_json(sys.argv[2])
+from tasks.workspace import Workspace
+source, config = SyntheticSource.model_validate_json(sys.argv[1]), ShardConfig.model_validate_json(sys.argv[2])
 shard_split.fn(source, "train", config, Workspace(path=Path(sys.argv[3])), int(sys.argv[4]))
 """
 

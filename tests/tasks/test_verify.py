@@ -66,12 +66,12 @@ def damage_label(shards: Path) -> list[str]:
 def damage_header(shards: Path) -> list[str]:
     row = rows(shards).iloc[0]
     overwrite(shards / row["shard"], row["offset"] - 512, b"Z")
-    return [f"train-00001.tar does not hold {row['key']}.jpg at byte 512, where its list says"]
+    return [f"train-00001.tar does not hold {row['key']}.jpg at byte 512 as listed"]
 
 
 def damage_padding(shards: Path) -> list[str]:
     overwrite(shards / "train-00001.tar", (shards / "train-00001.tar").stat().st_size - 1, b"1")
-    return ["train-00001.tar differs from what was written, in a header or behind its last member"]
+    return ["train-00001.tar differs from its checksum in the manifest, in a header or after its last member"]
 
 
 def cut_tar(shards: Path) -> list[str]:
@@ -112,7 +112,7 @@ def remove_index(shards: Path) -> list[str]:
 def move_offset(shards: Path) -> list[str]:
     index = shards / "train-00001.idx"
     index.write_text(index.read_text().replace("jpg 512 ", "jpg 1024 "))
-    return ["train-00001.idx does not point where samples.parquet says"]
+    return ["train-00001.idx differs from samples.parquet"]
 
 
 def two_shards(shards: Path) -> list[str]:
@@ -170,7 +170,7 @@ def leaking(picture: Any, tmp_path: Path) -> dict[str, Path]:
 
 
 def test_equal_images_are_found_within_and_between_splits(leaking: dict[str, Path], tmp_path: Path) -> None:
-    assert find_sets(tmp_path / "workspace") == [leaking["train"], leaking["val"]]
+    assert find_sets(Workspace(path=tmp_path / "workspace")) == [leaking["train"], leaking["val"]]
     found = find_duplicates.fn(leaking, Workspace(path=tmp_path / "workspace"))
     assert found.counts == {"duplicate_images": 6, "groups": 3, "groups_in_several_sets": 2, "groups_in_several_classes": 1}
     rows = pd.read_parquet(found.path / "duplicates.parquet")
