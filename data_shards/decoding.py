@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 """(ours) Half a gigabyte of RGB; Pillow too calls a larger image a decompression bomb."""
 
-FORMATS = ("PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
-"""(ours) Formats found on the web under a JPEG's name. None has a decoder that starts another program, as EPS does."""
+FORMATS = ("PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+"""(ours) Formats found on the web, often under a JPEG's name. None has a decoder that starts another program, as EPS does."""
+
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""[ISO/IEC 23008-12 §10] The first brands of what phones write."""
 
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """[ITU T.81 table B.1] Markers of a JPEG's frame segments, which hold its size."""
@@ -199,13 +202,19 @@ def _decode_other(data: bytes) -> Decoded:
                 _check_size(image.height, image.width)
                 return Decoded(_to_rgb(image), f"{image.format} {image.mode}", _orientation(image.getexif()))
         except UnidentifiedImageError as error:
-            raise BadImageError(f"not an image; it begins with {data[:16]!r}") from error
+            raise BadImageError(_unknown(data)) from error
         except Image.DecompressionBombError as error:
             raise BadImageError(f"an image of more than {MAX_PIXELS:,} pixels") from error
         except BadImageError:
             raise
         except Exception as error:  # any exception of a decoder is the file's fault
             raise BadImageError(f"the image is damaged ({error})") from error
+
+
+def _unknown(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+        return "a HEIC image, which Pillow does not read; convert it to JPEG"
+    return f"not an image; it begins with {data[:16]!r}"
 
 
 def _to_rgb(image: "Image.Image") -> NDArray[np.uint8]:

@@ -73,6 +73,15 @@ def write_lists(dataset: Dataset, directory: Path, work: Path) -> Lists:
     return Lists(counts | {"classes": classes, "shards": len(plan), "bad_images": len(bad_images)}, files)
 
 
+def classes_without_images(directory: Path) -> list[str]:
+    """Return the WNIDs of a set's classes of which it holds no image; none if its labels are not public."""
+    with pq.ParquetFile(directory / CLASSES_FILE) as classes, pq.ParquetFile(directory / SAMPLES_FILE) as samples:
+        batches = samples.iter_batches(columns=["class_index"])
+        found = {index for batch in batches for index in batch["class_index"].unique().to_pylist()} - {None}
+        wnids = classes.read(["class_index", "wnid"]).to_pylist()
+    return [row["wnid"] for row in wnids if found and row["class_index"] not in found]
+
+
 def read_part(path: Path) -> pa.Table:
     """Return one shard's rows; `pq.read_table` would import pyarrow's datasets, a quarter of a second."""
     with pq.ParquetFile(path) as file:

@@ -78,7 +78,7 @@ def _accept(made: Artifact, config: ShardConfig) -> Artifact:
     if num_bad and config.bad_images == "error":
         raise InputError(
             f"{made.path} leaves out {num_bad:,} images that cannot be decoded, listed in its bad_images.parquet; "
-            f"repair them in the source, or set bad_images to report to accept this"
+            f"repair their source, or set bad_images to report to accept this"
         )
     return made
 
@@ -91,5 +91,6 @@ def _bad_images(directory: Path) -> InputError | None:
     named = [f"  {bad}" for bad in found[:MAX_BAD_NAMED]]
     if len(found) > MAX_BAD_NAMED:
         named.append(f"  and {len(found) - MAX_BAD_NAMED:,} more, in {directory}")
-    advice = "repair or remove them, or set bad_images to report to leave such images out and list them"
+    repair = "repair or remove them" if any(bad.source_offset is None for bad in found) else "fetch their archive again"
+    advice = f"{repair}, or set bad_images to report to leave such images out and list them"
     return InputError("\n".join([f"{len(found):,} images cannot be decoded, of those read so far:", *named, advice]))

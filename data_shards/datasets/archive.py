@@ -4,20 +4,45 @@ A tar is read in place. A compressed tar or a zip cannot be read at random, so i
 """
 
 import lzma
+import posixpath
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from base.errors import InputError
+from base.errors import ENVIRONMENT, InputError
 from base.files import atomic_write
+from data_shards.datasets.image_files import kind_of_file, not_utf8, printable, walk
 
 Region = tuple[str, int | None, int | None]
 """A file's path, the offset of its first byte and its size; None, None for the whole file."""
+
+READABLE_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+OTHER_COMPRESSIONS = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"LZIP": "lzip",
+    b"\x1f\x9d": "compress",
+}
+"""By the first bytes of a file."""
+
+ZIP_METHODS = {0: "stored", 8: "Deflate", 12: "bzip2", 14: "LZMA"}
+"""[PKWARE APPNOTE §4.4.5] The methods that Python reads."""
+OTHER_ZIP_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "zstd", 95: "xz", 96: "JPEG", 98: "PPMd"}
+ZIP_AES = 99
+ZIP_ENCRYPTED = 0x1 | 0x40 | 0x2000
+"""[PKWARE APPNOTE §4.4.4] Flags of a file, or of a list of files, that needs a password."""
+
+MAX_LINKS = 40
+"""(ours) Links to links that are followed, as Linux does."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +50,8 @@ class Tree:
     """The regular files below the folder that holds the marker file."""
 
     files: dict[str, Region]
+    others: dict[str, str]
+    """What is not a file, and its kind: links that lead to no file of the tree, devices."""
     identity: dict[str, Any]
 
     def read(self, name: str) -> bytes:
@@ -45,18 +72,18 @@ def open_tree(root: Path, unpack_dir: Path, marker: str) -> Tree:
     """Return the files beside and below `marker`, which may be anywhere in the folder or archive `root`.
 
     Raises:
-        InputError: `root` or its `marker` is missing, or `root` is neither a folder nor a whole archive.
+        InputError: `root` or its `marker` is missing, or `root` is neither a folder nor a whole archive that can be read.
     """
     if not root.exists():
         raise InputError(f"no {root}; give the path of a folder or an archive that holds {marker}")
     if root.is_dir():
-        files: dict[str, Region] = {
-            str(path.relative_to(root)): (str(path), None, None) for path in sorted(root.rglob("*")) if path.is_file()
-        }
-        return _below_marker(files, {"source": str(root), "files": _digest_of_listing(root, files)}, marker, root)
-    stat = root.stat()
-    identity = {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    return _below_marker(_archive_regions(root, unpack_dir), identity, marker, root)
+        found = list(walk(root))
+        files: dict[str, Region] = {name: (str(root / name), None, None) for name, kind in found if kind is None}
+        others = {name: kind for name, kind in found if kind not in (None, "folders")}
+        return _below_marker(Tree(files, others, {"source": str(root), "files": _digest_of_listing(root, files)}), marker, root)
+    status = root.stat()
+    identity = {"source": root.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return _below_marker(Tree(*_archive_regions(root, unpack_dir), identity), marker, root)
 
 
 def check_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
@@ -72,41 +99,125 @@ def check_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
         raise tarfile.ReadError("it has no end mark: it was cut short")
 
 
-def _below_marker(files: dict[str, Region], identity: dict[str, Any], marker: str, root: Path) -> Tree:
-    found = sorted((name for name in files if name.split("/")[-1] == marker), key=len)
+def compression_of(file: IO[bytes]) -> str | None:
+    """Return how a file that is not a tar is compressed, by its first bytes; None if it is not, or unknown."""
+    try:
+        file.seek(0)
+        begin = file.read(8)
+    except tarfile.ReadError:  # a tar within a tar that was cut
+        return None
+    names = (READABLE_COMPRESSIONS | OTHER_COMPRESSIONS).items()
+    return next((name for magic, name in names if begin.startswith(magic)), None)
+
+
+def with_slashes(name: str) -> str:
+    """Return a member's name with slashes; a name without one that holds backslashes was written by a program of Windows."""
+    return name if "/" in name else name.replace("\\", "/")
+
+
+def target_of(link: tarfile.TarInfo) -> str:
+    """Return the path in the archive that a link leads to; a symbolic link names it from its own folder."""
+    folder = posixpath.dirname(with_slashes(link.name)) if link.issym() else ""
+    return posixpath.normpath(posixpath.join(folder, with_slashes(link.linkname)))
+
+
+def follow(name: str, targets: Mapping[str, str]) -> str:
+    """Return where a link leads in the end, given the target of every link."""
+    for _ in range(MAX_LINKS):
+        if name not in targets:
+            break
+        name = targets[name]
+    return name
+
+
+def check_holes(member: tarfile.TarInfo, archive: str) -> None:
+    """Refuse a file of which the tar does not hold all bytes.
+
+    Raises:
+        InputError: it is sparse.
+    """
+    if member.issparse():
+        raise InputError(
+            f"{archive} holds {printable(member.name)} with holes, which cannot be read in place; pack it without --sparse"
+        )
+
+
+def _below_marker(tree: Tree, marker: str, root: Path) -> Tree:
+    found = sorted((name for name in tree.files if name.split("/")[-1] == marker and not _is_litter(name)), key=len)
     if not found:
-        raise InputError(f"{root} holds {len(files):,} files but no {marker}; expected the dataset's public layout")
+        raise InputError(f"{root} holds {len(tree.files):,} files but no {marker}; expected the dataset's public layout")
     prefix = found[0][: -len(marker)]
-    return Tree({name[len(prefix) :]: files[name] for name in files if name.startswith(prefix)}, identity)
+    files = {name[len(prefix) :]: region for name, region in tree.files.items() if name.startswith(prefix)}
+    others = {name[len(prefix) :]: kind for name, kind in tree.others.items() if name.startswith(prefix)}
+    return Tree(files, others, tree.identity)
+
+
+def _is_litter(name: str) -> bool:
+    return kind_of_file(name) == "system files"
 
 
 def _digest_of_listing(root: Path, files: dict[str, Region]) -> str:
     stats = ((name, (root / name).stat()) for name in files)
-    return sha256("".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats).encode()).hexdigest()
+    lines = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in stats)
+    return sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
-def _archive_regions(archive: Path, unpack_dir: Path) -> dict[str, Region]:
-    """Return where each file is: in the archive itself if it is a plain tar, else in its plain copy."""
+def _archive_regions(archive: Path, unpack_dir: Path) -> tuple[dict[str, Region], dict[str, str]]:
+    """Return where each file is: in the archive itself if it is a plain tar, else in its plain copy; and what is not a file."""
     try:
-        if zipfile.is_zipfile(archive):
-            return _tar_regions(_copy_once(archive, unpack_dir, _zip_members(archive)))
         if _is_plain_tar(archive):
             return _tar_regions(archive)
+        _check_compression(archive)
+        if zipfile.is_zipfile(archive):
+            return _tar_regions(_copy_once(archive, unpack_dir, _zip_members(archive)))
         return _tar_regions(_copy_once(archive, unpack_dir, _tar_members(archive)))
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, such as a full disk; those of gzip and bz2 have no number
+    except UnicodeDecodeError as error:
+        raise not_utf8(archive, error.object.decode(errors="surrogateescape")) from error
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+            raise  # the system's, such as a full disk; a wrong offset is an error of the archive
         reason = str(error).partition(":\n")[0]  # tarfile adds a line for each kind of compression
         raise InputError(f"{archive} is neither a folder nor a whole tar, tar.gz or zip ({reason}); fetch it again") from error
 
 
-def _tar_regions(path: Path) -> dict[str, Region]:
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error),
+    *(EOFError, RuntimeError, OSError, ValueError),
+)
+"""What Python's readers raise for a damaged archive."""
+
+
+def _tar_regions(path: Path) -> tuple[dict[str, Region], dict[str, str]]:
+    files: dict[str, Region] = {}
+    others: dict[str, str] = {}
+    links: dict[str, str] = {}
     with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        regions: dict[str, Region] = {
-            member.name.removeprefix("./"): (str(path), member.offset_data, member.size) for member in tar if member.isreg()
-        }
+        for member in tar:
+            name = posixpath.normpath(with_slashes(member.name))
+            if member.isreg():
+                check_holes(member, path.name)
+                files[name] = (str(path), member.offset_data, member.size)
+            elif member.islnk() or member.issym():
+                links[name] = target_of(member)
+            elif not member.isdir():
+                others[name] = "devices"
         check_end(file, tar)
-    return regions
+    for name in links:
+        target = files.get(follow(name, links))
+        if target is None:
+            others[name] = "links"
+        else:
+            files[name] = target
+    return files, others
+
+
+def _check_compression(archive: Path) -> None:
+    with open(archive, "rb") as file:
+        compression = compression_of(file)
+    if compression in OTHER_COMPRESSIONS.values():
+        raise InputError(
+            f"{archive} is compressed with {compression}, which is not read here; unpack it and give the folder, or the tar"
+        )
 
 
 def _is_plain_tar(archive: Path) -> bool:
@@ -117,34 +228,73 @@ def _is_plain_tar(archive: Path) -> bool:
     return True
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _zip_members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     with zipfile.ZipFile(archive) as zipped:
+        _check_zip(zipped.infolist(), archive)
         for info in zipped.infolist():
-            if not info.is_dir():
-                with zipped.open(info) as content:
-                    yield info.filename, info.file_size, content
+            if info.is_dir() or with_slashes(info.filename).endswith("/"):
+                continue
+            member = tarfile.TarInfo(_zip_name(info))
+            if stat.S_ISLNK(info.external_attr >> 16):
+                member.type, member.linkname = tarfile.SYMTYPE, zipped.read(info).decode(errors="surrogateescape")
+                yield member, None
+                continue
+            member.size = info.file_size
+            with zipped.open(info) as content:
+                yield member, content
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _check_zip(infos: list[zipfile.ZipInfo], archive: Path) -> None:
+    """Refuse a zip that cannot be read, before anything is written."""
+    infos = [info for info in infos if not info.is_dir()]
+    locked = [info for info in infos if info.flag_bits & ZIP_ENCRYPTED or info.compress_type == ZIP_AES]
+    if locked:
+        raise InputError(
+            f"{archive} is encrypted: {printable(locked[0].filename)} needs a password; unpack it and give the folder"
+        )
+    other = [info for info in infos if info.compress_type not in ZIP_METHODS]
+    if other:
+        number = other[0].compress_type
+        method = OTHER_ZIP_METHODS.get(number, f"the unknown method {number}")
+        raise InputError(
+            f"{archive} holds {len(other):,} files compressed with {method}, such as {printable(other[0].filename)}, "
+            f"which is not read here; unpack it, with 7-Zip for example, and give the folder"
+        )
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a file's name; macOS writes UTF-8 without saying so, which is then read as the code page of DOS."""
+    name = info.filename
+    if not info.flag_bits & 0x800 and not name.isascii():
+        try:
+            name = name.encode("cp437").decode()
+        except UnicodeError:
+            return name
+    return name
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     with tarfile.open(archive, "r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
-        for member in tar:
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is not None:
-                yield member.name, member.size, content
+        for found in tar:
+            member = tarfile.TarInfo(found.name)
+            if found.isreg():
+                member.size = found.size
+                yield member, tar.extractfile(found)
+            elif not found.isdir():
+                member.type, member.linkname = found.type, found.linkname
+                yield member, None
         while tar.fileobj.read(1 << 20):  # to the checksum at the end
             pass
 
 
-def _copy_once(archive: Path, unpack_dir: Path, members: Iterator[tuple[str, int, IO[bytes]]]) -> Path:
-    stat = archive.stat()
-    mark = sha256(f"{archive.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+def _copy_once(archive: Path, unpack_dir: Path, members: Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]) -> Path:
+    status = archive.stat()
+    mark = sha256(f"{archive.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:12]
     target = unpack_dir / f"{archive.name.split('.')[0]}-{mark}.tar"
     if target.exists():
         return target
     unpack_dir.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, size, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = size
+        for member, content in members:
             tar.addfile(member, content)
     return target

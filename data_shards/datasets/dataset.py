@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from base.errors import InputError
 from data_shards.datasets.devkit import Devkit
+from data_shards.datasets.image_files import PassedOver, not_utf8, printable
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -45,7 +46,7 @@ class Sample(NamedTuple):
     wnid: str | None
     """None if the truth is not public."""
     name: str
-    """The original file's name, with its suffix."""
+    """The original file's name, with its suffix; its path below the class if it is in a folder of that."""
     path: str
     """The file that holds the bytes; for a dataset without files, a name of the image."""
     offset: int | None = None
@@ -86,6 +87,11 @@ class Dataset(ABC):
         del split
         return []
 
+    def passed_over(self, split: Split) -> PassedOver:
+        """Return how many files of the split are not stored, by kind."""
+        del split
+        return PassedOver()
+
     def official_count(self, split: Split) -> int | None:
         """Return the number of images that the release's papers state, if they do."""
         del split
@@ -105,8 +111,8 @@ class Dataset(ABC):
             with open(sample.path, "rb") as file:
                 file.seek(sample.offset or 0)
                 data = file.read(-1 if sample.size is None else sample.size)
-        except FileNotFoundError as error:
-            raise InputError(f"no {sample.path}, which held {sample.name}; restore it and run again") from error
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise InputError(f"no file {sample.path}, which held {sample.name}; restore it and run again") from error
         if sample.size not in (None, len(data)):
             end = (sample.offset or 0) + len(data)
             raise InputError(f"{sample.path} ends within {sample.name}, at byte {end:,}; it was cut short")
@@ -148,6 +154,8 @@ class PathSource(Source, ABC):
         if self.path is None:
             raise InputError(f"the dataset {self.kind} needs a path: the folder or archive that holds the images")
         path = self.path.expanduser().absolute()
+        if not _is_utf8(str(path)):
+            raise InputError(f"the path {printable(str(path))} is not UTF-8; rename its folders, or give another path")
         if not path.exists():
             raise InputError(f"no {path}; give the path of the {self.kind} images")
         return path
@@ -162,6 +170,14 @@ class PathSource(Source, ABC):
         if not path.is_dir():
             raise InputError(f"{path} is a file; the dataset {self.kind} needs the folder that holds its archives or images")
         return path
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_type(source: Source) -> dict[str, Any]:
@@ -183,12 +199,18 @@ JobSource = Annotated[Source, BeforeValidator(_of_type), PlainSerializer(_with_t
 """A source in a job file. The file names the class, so a worker imports only the module of its own dataset."""
 
 
-def as_table(samples: Iterable[Sample]) -> pa.Table:
-    """Return samples as columns."""
+def as_table(samples: Iterable[Sample], root: Path = Path()) -> pa.Table:
+    """Return samples as columns; `root` is the source's name in errors.
+
+    Raises:
+        InputError: a name that is not UTF-8.
+    """
     columns = list(zip(*samples, strict=True)) or [()] * len(SAMPLES)
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, SAMPLES, strict=True)], schema=SAMPLES
-    )
+    try:
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, SAMPLES, strict=True)]
+    except UnicodeEncodeError as error:
+        raise not_utf8(root, error.object) from error
+    return pa.Table.from_arrays(arrays, schema=SAMPLES)
 
 
 def as_rows(samples: pa.Table | pa.RecordBatch) -> list[Sample]:

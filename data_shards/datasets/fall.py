@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from base.errors import InputError
+from data_shards.datasets.class_lists import existing_list, read_wnids, unlisted, words_of
 from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.finding import WNID, find, has_class_folders, identity
-from data_shards.datasets.members import check_classes, read_members
+from data_shards.datasets.image_files import PassedOver
+from data_shards.datasets.members import check_classes, read_members, read_passed_over
 
 
 class FallRelease(NamedTuple):
@@ -64,8 +66,7 @@ class Fall(Dataset):
     def classes(self) -> list[ImageClass]:
         """Return the classes used, with their words if the folder holds ImageNet's `words.txt`."""
         path = self.root / "words.txt"
-        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
-        words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+        words = words_of(path.read_bytes()) if path.is_file() else {}
         return [ImageClass(wnid, words.get(wnid, wnid)) for wnid in self._classes]
 
     def splits(self) -> dict[Split, str | None]:
@@ -96,10 +97,23 @@ class Fall(Dataset):
         if self.wnids is not None:
             listed = pc.is_in(wnids, value_set=pa.array(self._classes))
             images, wnids = images.filter(listed), wnids.filter(listed)
-        check_classes(wnids, self._classes, self._images)
+        advice = "fetch it again" + (f" or take them off {self.wnids.name}" if self.wnids else "")
+        check_classes(wnids, self._classes, self._images, advice)
         images = in_order(images.append_column("wnid", wnids).select(SAMPLES.names).cast(SAMPLES), self._images)
         held_out = draw_held_out(images["wnid"], self.release.every, self.seed)
         return images.filter(pa.array(held_out if split == self.release.held_out else ~held_out))
+
+    def passed_over(self, split: Split) -> PassedOver:
+        """Return what the archive's list counts, and the images of classes that are not on the list of classes."""
+        del split
+        passed = read_passed_over([self.lists[self._images]])
+        if self.wnids is not None:
+            images = read_members(self._images, self.lists[self._images])
+            other = images.filter(pc.invert(pc.is_in(images["folder"].cast(pa.string()), value_set=pa.array(self._classes))))
+            if len(other):
+                example = f"{other['folder'][0].as_py()}/{other['name'][0].as_py()}"
+                passed.add(unlisted(self.wnids.name), example, len(other))
+        return passed
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the archive's identity and the settings of the split."""
@@ -153,24 +167,7 @@ class FallSource(PathSource):
         """Return the dataset."""
         del unpack_dir
         root = self.existing_folder()
-        wnids = self.wnids and self.wnids.expanduser().absolute()
-        if wnids and not wnids.is_file():
-            raise InputError(f"no {wnids}; give the path of a text file with one WNID a line")
-        return Fall(RELEASES[self.kind], root, wnids, self.seed, lists)
-
-
-def read_wnids(path: Path) -> list[str]:
-    """Return the WNIDs of a text file, one a line, in order.
-
-    Raises:
-        InputError: fewer than two, or a line that is not a WNID.
-    """
-    wnids = sorted(set(path.read_text("utf-8-sig", errors="replace").split()))
-    wrong = [wnid for wnid in wnids if not WNID.fullmatch(wnid)]
-    if wrong or len(wnids) < 2:
-        found = repr(wrong[0]) if wrong else f"{len(wnids)} WNIDs"
-        raise InputError(f"{path} holds {found}; expected two or more WNIDs such as n01440764, one a line")
-    return wnids
+        return Fall(RELEASES[self.kind], root, existing_list(self.wnids), self.seed, lists)
 
 
 def draw_held_out(wnids: pa.Array | pa.ChunkedArray, every: int, seed: int) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import InputError
+from data_shards.datasets.image_files import kind_of_entry, sorted_entries, walk
 
 WNID = re.compile(r"n\d{8}")
 """[devkit-1.0 readme] The name of a synset and, with a suffix, of its tar."""
@@ -50,19 +51,13 @@ def identity(root: Path) -> dict[str, Any]:
     for entry in sorted_entries(root):
         for file in sorted_entries(entry) if kind_of_entry(entry) == "folders" else [entry]:
             stat = file.stat(follow_symlinks=kind_of_entry(file) != "links")
-            digest.update(f"{entry.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            digest.update(_line(f"{entry.name}/{file.name}", stat))
+            if kind_of_entry(file) == "folders":
+                inside = Path(file.path)
+                names = [name for name, kind in walk(inside) if kind is None]
+                digest.update(b"".join(_line(f"{entry.name}/{file.name}/{name}", (inside / name).stat()) for name in names))
     return {"source": root.name, "files": digest.hexdigest()}
 
 
-def sorted_entries(folder: "Path | os.DirEntry[str]") -> list["os.DirEntry[str]"]:
-    """Return a folder's entries by name."""
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def kind_of_entry(entry: "os.DirEntry[str]") -> str | None:
-    """Return None for a file, also one behind a link, since the user made the folder; else the kind of thing that it is."""
-    place = Path(entry) if entry.is_symlink() else entry  # an entry raises an error for a link to itself
-    if place.is_file():
-        return None
-    return "folders" if place.is_dir() else "links" if entry.is_symlink() else "devices"
+def _line(name: str, status: os.stat_result) -> bytes:
+    return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")

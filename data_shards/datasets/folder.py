@@ -1,6 +1,10 @@
-"""A folder of class folders: `DIR/train/<class>/*.jpg`, `DIR/val/<class>/*.jpg`; a class's folder name is its WNID."""
+"""A folder of class folders: `DIR/train/<class>/*.jpg`, `DIR/val/<class>/*.jpg`; a class's folder name is its WNID.
 
-from collections.abc import Mapping
+Images in subfolders of a class belong to it. Names that differ only in how Unicode composes them are the same class.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -10,21 +14,23 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from base.errors import InputError
-from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, as_table
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+from data_shards.datasets.class_lists import choose, existing_list, nfc, suffix_of, unlisted
+from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, as_table, in_order
+from data_shards.datasets.image_files import IMAGE_SUFFIXES, PassedOver, kind_of_entry, kind_of_file, sorted_entries, walk
 
 
 @dataclass(frozen=True)
 class ImageFolder(Dataset):
-    """Images in one folder for each class, in one folder for each split."""
+    """Images in one folder for each class, in one folder for each split: all classes of `train`, or those of a list."""
 
     root: Path
+    wnids: Path | None = None
+    """A text file with one class a line; by default all classes of `train`."""
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.root.resolve().name
+        """The folder's own name; with a list of classes also their number and a digest."""
+        return self.root.resolve().name + (suffix_of(self._classes) if self.wnids else "")
 
     def classes(self) -> list[ImageClass]:
         """Return the class folders of `train`, in name order."""
@@ -39,16 +45,30 @@ class ImageFolder(Dataset):
         """Return the split's images by class, then by name.
 
         Raises:
-            InputError: the split's folder is missing, a class has no image, or `train` does not have it.
+            InputError: the split's folder is missing, a class has no image, or `train` does not have it; or two images have the
+                same class and name.
         """
-        return as_table(self._samples(split))
+        found = self._samples(split)
+        counts = Counter(sample.wnid for sample in found)
+        for wnid in self._classes:
+            if not counts[wnid]:
+                raise self._empty_class(self.root / split, wnid)
+        return in_order(as_table(found, self.root), self.root / split)
+
+    def passed_over(self, split: Split) -> PassedOver:
+        """Return how many files are not images of a class, by kind."""
+        passed = PassedOver()
+        list(self._images(split, passed))
+        passed.add_empty_folders()
+        return passed
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return a hash of every file's class, name, size and modification time."""
         digest = sha256()
         for sample in self._samples(split):
             stat = Path(sample.path).stat()
-            digest.update(f"{sample.wnid}/{sample.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            line = f"{sample.wnid}/{sample.name} {stat.st_size} {stat.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))
         return {"kind": "folder", "split": split, "files": digest.hexdigest()}
 
     @cached_property
@@ -59,19 +79,52 @@ class ImageFolder(Dataset):
             raise InputError(
                 f"{folder} holds {len(names)} class folders; expected two or more, one a class, with its images in it"
             )
-        return names
+        return names if self.wnids is None else choose(self.wnids, names, folder)
 
     def _samples(self, split: Split) -> list[Sample]:
         folder = self._split_folder(split)
-        if unknown := sorted(_class_folders(folder) - set(self._classes)):
+        known = {nfc(wnid) for wnid in self._classes}
+        unknown = [] if self.wnids else [name for name in _class_folders(folder) if nfc(name) not in known]
+        if unknown:
             raise InputError(f"{folder} has the class {unknown[0]!r}, but {self.root / 'train'} does not; remove or add it")
-        return [sample for wnid in self._classes for sample in _class_samples(folder / wnid)]
+        return sorted(self._images(split, PassedOver()))
+
+    def _images(self, split: Split, passed: PassedOver) -> Iterator[Sample]:
+        """Yield the images of the classes as they are found; count everything else."""
+        folder, spelled = self._split_folder(split), {nfc(wnid): wnid for wnid in self._classes}
+        for path, kind in walk(folder):
+            if passed.is_image(path, kind):
+                top, _, name = path.partition("/")
+                wnid = spelled.get(nfc(top)) if name else None
+                if wnid is not None:
+                    yield Sample(wnid, name, str(folder / path))
+                elif name and self.wnids is not None:
+                    passed.add(unlisted(self.wnids.name), path)
+                else:
+                    passed.add("images outside class folders", path)
 
     def _split_folder(self, split: Split) -> Path:
         folder = self.root / split
         if not folder.is_dir():
             raise InputError(f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val")
         return folder
+
+    def _empty_class(self, folder: Path, wnid: str) -> InputError:
+        """Return the error for a class without images, which says what its folders hold instead."""
+        found = _class_folders(folder).get(wnid) or _class_folders(folder).get(nfc(wnid), [])
+        if not found:
+            return InputError(
+                f"{folder} has no folder for the class {wnid!r}, which {self.root / 'train'} has; add it, or remove the class"
+            )
+        held = PassedOver()
+        for name in found:
+            for path, kind in walk(folder / name):
+                held.is_image(path, kind)
+        held.add_empty_folders()
+        what = f"holds no image, but {held}" if held else "is empty"
+        return InputError(
+            f"class {folder / found[0]} {what}; put images ({', '.join(IMAGE_SUFFIXES)}) in it or remove the class"
+        )
 
 
 class FolderSource(PathSource):
@@ -80,18 +133,19 @@ class FolderSource(PathSource):
     kind: Literal["folder"] = "folder"
     """(ours) The layout."""
 
+    wnids: Path | None = None
+    """(ours) A text file with the classes to use, one folder's name a line; by default all of them."""
+
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> ImageFolder:
         """Return the dataset."""
         del unpack_dir, lists
-        return ImageFolder(self.existing_folder())
+        return ImageFolder(self.existing_folder(), existing_list(self.wnids))
 
 
-def _class_folders(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-
-
-def _class_samples(folder: Path) -> list[Sample]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not names:
-        raise InputError(f"class {folder} is empty; put images ({', '.join(sorted(SUFFIXES))}) in it or remove the class")
-    return [Sample(folder.name, name, str(folder / name)) for name in names]
+def _class_folders(folder: Path) -> dict[str, list[str]]:
+    """Return the folders of each class; the composed form of Unicode is its name if there are several."""
+    found: dict[str, list[str]] = {}
+    for entry in sorted_entries(folder):
+        if kind_of_entry(entry) == "folders" and kind_of_file(f"{entry.name}/x.jpg") is None:
+            found.setdefault(nfc(entry.name), []).append(entry.name)
+    return {composed if composed in names else names[0]: names for composed, names in found.items()}

@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 
 from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
+from data_shards.datasets.class_lists import text_lines
 from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from data_shards.datasets.finding import find, has_class_folders, identity, need
-from data_shards.datasets.members import check_classes, read_members
+from data_shards.datasets.image_files import PassedOver
+from data_shards.datasets.members import check_classes, read_members, read_passed_over
 
 
 class Release(NamedTuple):
@@ -106,9 +108,14 @@ class Ilsvrc(Dataset):
         images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
         for patch in patches:
             images = _patched(images, _patches_of(split, patch))
-        images = images.sort_by("name")
+        names = pc.replace_substring_regex(images["name"], ".*/", "")  # the truth follows the files' names, wherever they are
+        images = images.take(pc.sort_indices(names))
         labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
         return in_order(labelled, self._images(split))
+
+    def passed_over(self, split: Split) -> PassedOver:
+        """Return what the archives' lists of members count."""
+        return read_passed_over(self.lists[root] for root in self.archives(split))
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the names, sizes and times of the archives, and hashes of the class list and the truth."""
@@ -176,7 +183,7 @@ class Ilsvrc(Dataset):
             raise InputError(self._no_truth(split))
         if truth is None:
             return pa.nulls(len(images), pa.string())
-        labels = pa.array(parse_ground_truth(truth[1].decode("ascii", "replace"), self._devkit, len(images), truth[0]))
+        labels = pa.array(parse_ground_truth("\n".join(text_lines(truth[1])), self._devkit, len(images), truth[0]))
         if in_classes and not labels.equals(folders.combine_chunks()):
             raise InputError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive again")
         return labels

@@ -1,5 +1,6 @@
 """The list of an archive's images: a Parquet file that `data_shards.datasets.scanning` writes and the datasets read."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from base.errors import InputError
+from data_shards.datasets.image_files import PassedOver
+
+PASSED_OVER = "passed_over"
+"""The entry of the list's metadata that counts what is not an image."""
 
 ROWS_AT_ONCE = 65_536
 """Rows in a row group of the list."""
@@ -55,7 +60,16 @@ def read_members(root: Path, members: Path) -> pa.Table:
     return pa.table({"folder": table["folder"], "name": table["name"], "path": paths, "offset": table["offset"], "size": sizes})
 
 
-def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> None:
+def read_passed_over(lists: Iterable[Path]) -> PassedOver:
+    """Return what was passed over in the archives of some lists."""
+    passed = PassedOver()
+    for path in lists:
+        found = (pq.read_metadata(path).metadata or {}).get(PASSED_OVER.encode())
+        passed.add_all(PassedOver.from_json(found or "{}"))
+    return passed
+
+
+def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path, advice: str = "fetch it again") -> None:
     """Check that the images' folders are exactly the known classes; `root` is the source's name in errors.
 
     Raises:
@@ -70,5 +84,5 @@ def check_classes(folders: pa.ChunkedArray, known: list[str], root: Path) -> Non
     if missing := sorted(set(known) - found):
         raise InputError(
             f"{root} holds no image of {len(missing):,} of the {len(known):,} classes, such as {missing[0]}; "
-            f"it is incomplete, fetch it again"
+            f"it is incomplete, {advice}"
         )

@@ -17,9 +17,10 @@ def main(job: MembersJob, directory: Path, progress: Progress, share: Share) -> 
     for num_images in write_members(scan, directory / MEMBERS):
         progress.report(scan.done, 1, "", f"{num_images:,} images so far")
     if not num_images:
-        raise InputError(f"{job.root} holds no image; expected an archive of JPEGs, or of one tar per class")
+        what = f"no image, but {scan.ignored}" if scan.ignored else "nothing"
+        raise InputError(f"{job.root} holds {what}; expected an archive of JPEGs, or of one tar per class")
     ignored = {f"ignored {kind}": count for kind, count in sorted(scan.ignored.items())}
-    progress.say(f"{num_images:,} images" + "".join(f", {count:,} {kind}" for kind, count in ignored.items()))
+    progress.say(f"{num_images:,} images" + (f"; passed over {scan.ignored}" if scan.ignored else ""))
     return {"images": num_images, **ignored}
 
 

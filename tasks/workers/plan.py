@@ -1,8 +1,10 @@
 """A split to the plan of its shards: `python -m tasks.workers.plan JOB.json`."""
 
+import json
 import shutil
 from pathlib import Path
 
+from base.files import write_text
 from base.progress import Progress
 from data_shards.planning import PLAN_FILE, plan_shards
 from tasks.job import JOB, WORK, Share
@@ -10,6 +12,9 @@ from tasks.jobs.shard import BAD, ShardJob
 from tasks.workers.entry import run_worker
 
 MAX_ARCHIVES_NAMED = 4
+
+PASSED_OVER = "passed_over.json"
+"""In the scratch space: the number of files of each kind that are not stored, for the counts of the set."""
 
 
 def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> None:
@@ -22,8 +27,12 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     _clear(directory)
     dataset = job.open_dataset()
     progress.say(f"planning the shards of {dataset.name} {job.split}")
+    passed = dataset.passed_over(job.split)
+    write_text(work / PASSED_OVER, json.dumps(passed))
     plan = plan_shards(dataset, job.split, job, work)
     progress.say(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
+    if passed:
+        progress.say(f"passed over {passed}")
     sources = plan.sources()
     if 1 < len(sources) <= MAX_ARCHIVES_NAMED:
         progress.say("; ".join(f"{count:,} from {name}" for name, count in sources.most_common()))

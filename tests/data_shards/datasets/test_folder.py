@@ -58,8 +58,17 @@ def remove_dogs(root: Path) -> None:
     (root / "train" / "dog").rmdir()
 
 
+def change_the_only_image_of_a_class(root: Path) -> None:
+    (root / "val" / "dog" / "d.webp").rename(root / "val" / "dog" / "d.doc")
+
+
 def empty_a_class(root: Path) -> None:
-    (root / "val" / "dog" / "d.webp").rename(root / "val" / "dog" / "d.gif")
+    (root / "val" / "dog" / "d.webp").unlink()
+
+
+def leave_a_subfolder(root: Path) -> None:
+    empty_a_class(root)
+    (root / "val" / "dog" / "2012").mkdir()
 
 
 def drop_a_class_of_val(root: Path) -> None:
@@ -84,10 +93,12 @@ def rename_train(root: Path) -> None:
     [
         (remove_dogs, "train holds 1 class folders; expected two or more, one a class, with its images in it$"),
         (
-            empty_a_class,
-            r"^class .*val/dog is empty; put images \(.bmp, .jpeg, .jpg, .png, .webp\) in it or remove",
+            change_the_only_image_of_a_class,
+            r"^class .*val/dog holds no image, but 1 .doc files \(such as d.doc\); put images \(.jpeg, .* in it or",
         ),
-        (drop_a_class_of_val, "^class .*val/dog is empty; put images"),
+        (empty_a_class, r"^class .*val/dog is empty; put images \(.jpeg, .jpg, .*\) in it or remove the class$"),
+        (leave_a_subfolder, r"^class .*val/dog holds no image, but 1 empty folders \(such as 2012\); put images"),
+        (drop_a_class_of_val, "val has no folder for the class 'dog', which .*/train has; add it, or remove the class$"),
         (add_a_class_to_val, "val has the class 'eel', but .*train does not; remove or add it$"),
         (
             rename_val,

@@ -15,8 +15,8 @@ from data_shards.datasets.tiny_imagenet import TinyImageNet, TinyImageNetSource
 
 FIELDS = {
     "synthetic": {"num_classes", "train_per_class", "val_per_class", "seed"},
-    "tiny-imagenet": {"path", "num_classes"},
-    "folder": {"path"},
+    "tiny-imagenet": {"path", "num_classes", "wnids"},
+    "folder": {"path", "wnids"},
     "ilsvrc2010": {"path"},
     "ilsvrc2012": {"path"},
     "fall2009": {"path", "wnids", "seed"},
