@@ -95,7 +95,9 @@ def train_autoencoder(
     progress: Progress | None = None,
     save_seconds: float = 60.0,
 ) -> AutoEncoder:
-    """Train to the end, from the state in `state_path` if there is one. It is saved there every `save_seconds`.
+    """Train to the end, from the state in `state_path` if there is one; return the network, on the CPU.
+
+    The state is saved there every `save_seconds`.
 
     Raises:
         InputError: the loss is no longer finite, all vectors are the same, or the state cannot be read.
@@ -120,7 +122,7 @@ def train_autoencoder(
         if state_path is not None and monotonic() - saved >= save_seconds:
             _save_state(state_path, step, network, adam)
             saved = monotonic()
-    return network.eval()
+    return network.cpu().eval()
 
 
 def save_autoencoder(network: AutoEncoder, path: Path) -> None:

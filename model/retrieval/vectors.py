@@ -91,13 +91,22 @@ def open_vectors(paths: Sequence[Path]) -> "Vectors":
     return vectors
 
 
+class Run(NamedTuple):
+    """Vectors that are next to each other in a file: those of a record batch."""
+
+    path: Path
+    offset: int
+    """Of the first byte."""
+    size: int
+    """Vectors."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One file, whose vectors are read when they are needed."""
 
     path: Path
-    sizes: tuple[int, ...]
-    """Rows of each record batch."""
+    runs: tuple[Run, ...]
     num_values: int
     dtype: np.dtype[Any]
     keys: pa.Array
@@ -105,22 +114,7 @@ class Part:
     about: dict[str, Any]
 
     def __len__(self) -> int:
-        return sum(self.sizes)
-
-    def batches(self, first: int, last: int) -> Iterator[tuple[int, Values]]:
-        """Yield the record batches that hold rows `first` to `last` (excluded), each with the number of its first row."""
-        with pa.OSFile(str(self.path)) as file:  # what is read of a memory map would count as memory of the process
-            reader, start = pa.ipc.open_file(file), 0
-            for number, size in enumerate(self.sizes):
-                if start < last and first < start + size:
-                    yield start, _values(reader.get_batch(number))
-                start += size
-
-    @cached_property
-    def mapped(self) -> list[Values]:
-        """The vectors of each record batch in a memory map, for reading single rows."""
-        reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
-        return [_values(reader.get_batch(number)) for number in range(len(self.sizes))]
+        return len(self.keys)
 
 
 @dataclass(frozen=True)
@@ -166,9 +160,20 @@ class Vectors:
         return positions
 
     @cached_property
+    def runs(self) -> list[Run]:
+        """All vectors in their order."""
+        return [run for part in self.parts for run in part.runs]
+
+    @cached_property
     def ends(self) -> NDArray[np.int64]:
-        """(parts,) How many rows the parts up to each one have."""
-        return np.cumsum([len(part) for part in self.parts])
+        """(runs,) How many rows the runs up to each one have."""
+        return np.cumsum([run.size for run in self.runs])
+
+    @cached_property
+    def mapped(self) -> list[Values]:
+        """The vectors of each run in a memory map."""
+        maps = (np.memmap(run.path, self.dtype, "r", run.offset, (run.size, self.num_values)) for run in self.runs)
+        return [np.asarray(one) for one in maps]  # which index faster
 
     @property
     def block_rows(self) -> int:
@@ -178,40 +183,37 @@ class Vectors:
     def blocks(self, rows: range | None = None, size: int | None = None) -> Iterator[Block]:
         """Yield all rows, or those in `rows`, in blocks of `size`; one block is in memory at a time."""
         rows, size = range(len(self)) if rows is None else rows, size or self.block_rows
-        start, filled = rows.start, 0
         values = np.empty((min(size, len(rows)), self.num_values), self.dtype)
-        for piece in self._pieces(rows):
-            while len(piece):
-                taken = min(len(piece), len(values) - filled)
-                values[filled : filled + taken] = piece[:taken]
-                piece, filled = piece[taken:], filled + taken
-                if filled == len(values):
-                    yield Block(start, values)
-                    start, filled = start + filled, 0
-                    values = values if rows.stop - start >= size else values[: rows.stop - start]
+        for start in range(rows.start, rows.stop, size):
+            yield Block(start, self._fill(values[: rows.stop - start], start))
 
     def take(self, rows: NDArray[np.int64]) -> Values:
         """Return the vectors of these rows (N, D), in this order, from a memory map."""
         taken = np.empty((len(rows), self.num_values), self.dtype)
-        part_numbers = np.searchsorted(self.ends, rows, side="right")
-        for place, (number, row) in enumerate(zip(part_numbers, rows, strict=True)):
-            part = self.parts[number]
-            batch, within = divmod(int(row - self.ends[number]) + len(part), part.sizes[0])
-            taken[place] = part.mapped[batch][within]
+        numbers = np.searchsorted(self.ends, rows, side="right")
+        places = rows - self.ends[numbers]  # from the end of the run
+        for vector, number, place in zip(taken, numbers, places, strict=True):
+            vector[:] = self.mapped[number][place]
         return taken
 
     def read(self) -> Values:
         """Return all vectors (N, D)."""
-        return np.concatenate(list(self._pieces(range(len(self)))))
+        return self._fill(np.empty((len(self), self.num_values), self.dtype), 0)
 
-    def _pieces(self, rows: range) -> Iterator[Values]:
-        begin = 0
-        for part, end in zip(self.parts, self.ends.tolist(), strict=True):
-            if begin < rows.stop and rows.start < end:
-                first, last = max(0, rows.start - begin), min(end, rows.stop) - begin
-                for start, values in part.batches(first, last):
-                    yield values[max(0, first - start) : last - start]
-            begin = end
+    def _fill(self, values: Values, start: int) -> Values:
+        """Read rows from `start` on. What is read of a memory map would count as memory of the process."""
+        row, stop = start, start + len(values)
+        for number in range(int(np.searchsorted(self.ends, start, side="right")), len(self.runs)):
+            if row == stop:
+                break
+            run, end = self.runs[number], min(int(self.ends[number]), stop)
+            first = row - (int(self.ends[number]) - run.size)
+            with open(run.path, "rb") as file:
+                file.seek(run.offset + first * values.strides[0])
+                if file.readinto(values[row - start : end - start].data.cast("B")) != (end - row) * values.strides[0]:
+                    raise InputError(f"{run.path} was cut short while it was read; make it again")
+            row = end
+        return values
 
 
 def _open_part(path: Path) -> Part:
@@ -224,26 +226,21 @@ def _open_part(path: Path) -> Part:
         raise InputError(f"no vectors {path}; expected the file of a finished shard: make it first")
     try:
         with pa.memory_map(str(path)) as file:
-            reader = pa.ipc.open_file(file)
+            first_byte, reader = file.read_buffer().address, pa.ipc.open_file(file)
             about, vector = json.loads(reader.schema.metadata[METADATA_KEY]), reader.schema.field("vector").type
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            offsets = [batch["vector"].flatten().buffers()[1].address - first_byte for batch in batches]
             keys, wnids = (_names(batches, column) for column in ("key", "wnid"))
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         reason = type(error).__name__
         raise InputError(f"{path} is not a whole file of vectors ({reason}); delete it to make it again") from error
-    sizes = tuple(len(batch) for batch in batches)
-    return Part(path, sizes, vector.list_size, np.dtype(vector.value_type.to_pandas_dtype()), keys, wnids, about)
+    runs = tuple(Run(path, offset, len(batch)) for offset, batch in zip(offsets, batches, strict=True))
+    return Part(path, runs, vector.list_size, np.dtype(vector.value_type.to_pandas_dtype()), keys, wnids, about)
 
 
 def _names(batches: Sequence[pa.RecordBatch], column: str) -> pa.Array:
     """Copy a column of strings, so that the file need not stay open."""
     return pa.array([name for batch in batches for name in batch[column].to_pylist()], pa.string())
-
-
-def _values(batch: pa.RecordBatch) -> Values:
-    column = batch["vector"]
-    values: Values = column.flatten().to_numpy().reshape(len(batch), column.type.list_size)
-    return values
 
 
 def _schema(values: Values, about: dict[str, Any]) -> pa.Schema:

@@ -25,6 +25,22 @@ from tasks.jobs.codes import CODES, DATABASE, ENCODER, INDEX, QUERIES, CodeName,
 from tasks.workers.entry import Counts, run_worker
 
 
+class Part(Progress):
+    """Reports one of several trainings of the same length as part of all of them."""
+
+    def __init__(self, whole: Progress, number: int, total: int) -> None:
+        super().__init__()
+        self.whole, self.number, self.total = whole, number, total
+
+    def due(self) -> bool:
+        """Whether the next report will be written."""
+        return self.whole.due()
+
+    def report(self, done: float, total: float, unit: str, text: str = "", **values: float) -> None:
+        """Report as part of the whole."""
+        self.whole.report(self.number * total + done, self.total * total, unit, text, **values)
+
+
 def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Counts:
     """Train, encode and measure every code."""
     del share
@@ -32,6 +48,7 @@ def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Co
     work = directory / WORK
     database, queries = (_vectors(made, job.thumbnails, work) for made in (job.database, job.queries))
     measured: list[dict[str, Any]] = []
+    trained = [name for name in job.codes if name.method == "autoencoder"]
     for name in job.codes:
         if name.method != "autoencoder" and name.bits > min(database.num_values, len(database)):
             progress.say(
@@ -39,7 +56,8 @@ def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Co
             )
             continue
         (directory / str(name)).mkdir(exist_ok=True)
-        measured.append(_make(job, name, directory / str(name), (database, queries), progress, work))
+        part = Part(progress, trained.index(name) if name in trained else 0, len(trained))
+        measured.append(_make(job, name, directory / str(name), (database, queries), part, work))
     if not measured:
         raise InputError(f"no code of {', '.join(map(str, job.bits))} bits can be fitted to {len(database):,} vectors")
     write_text(directory / CODES, json.dumps(measured, indent=2) + "\n")
