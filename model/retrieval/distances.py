@@ -133,7 +133,10 @@ class ByteQueries(Queries):
         return distances, np.zeros(len(some))
 
     def exact(self, block: Values, pairs: Pairs) -> Floats:
-        """Whole numbers below 2^53."""
+        """Whole numbers below 2^53; of many pairs, from the distances to all rows, which are exact too."""
+        if len(pairs.rows) > len(block):
+            distances, _ = self.matrix(block, np.arange(len(self)))
+            return np.asarray(distances[pairs.queries, pairs.rows])
         return np.concatenate([self._exact(block, *piece) for piece in _pieces(pairs, block.shape[1])] or [np.empty(0)])
 
     def _exact(self, block: Values, queries: Rows, rows: Rows) -> Floats:

@@ -65,6 +65,16 @@ def place(queries: Values, database: Vectors, targets: Targets, metric: Metric =
     return Places(distances, *count_nearer(queries, database, targets, distances, metric, block_rows=block_rows))
 
 
+def place_each(queries: Values, database: Vectors, groups: Sequence[Targets], metric: Metric = "l2") -> list[Places]:
+    """Return the places of several groups of targets, for which the database is read together."""
+    numbers, rows = (np.concatenate([getattr(group, name) for group in groups]) for name in ("queries", "rows"))
+    order = np.argsort(numbers, kind="stable")
+    placed = place(queries, database, Targets(numbers[order], rows[order], groups[0].num_queries), metric)
+    back = np.argsort(order, kind="stable")
+    ends = np.cumsum([len(group.rows) for group in groups])[:-1]
+    return [Places(*parts) for parts in zip(*(np.split(column[back], ends) for column in placed), strict=True)]
+
+
 def target_distances(
     queries: Values,
     database: Vectors,

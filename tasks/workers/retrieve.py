@@ -16,7 +16,7 @@ from model.retrieval.disjoint import check_disjoint
 from model.retrieval.distances import Metric, reported, set_num_threads
 from model.retrieval.encoding import codes_of
 from model.retrieval.hamming import count_by_distance, nearest_codes, place_codes
-from model.retrieval.places import Targets, place, same_class, targets_of
+from model.retrieval.places import Places, Targets, place_each, same_class, targets_of
 from model.retrieval.rows import (
     NUM_NEIGHBOURS,
     AtPixelLevel,
@@ -49,8 +49,16 @@ class Search(NamedTuple):
     """The six nearest by features."""
     listed: NDArray[np.int64]
     """Which queries are listed with their neighbours."""
-    pixels: AtPixelLevel | None
-    """Where the feature neighbours stand at the pixel level."""
+
+
+class Ranked(NamedTuple):
+    """The neighbours by one distance, and the places of what counts as right."""
+
+    found: Neighbours
+    num_tied: NDArray[np.int64]
+    """(Q, 6)"""
+    of_class: Places
+    of_neighbours: Places
 
 
 def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) -> Counts:
@@ -58,7 +66,14 @@ def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) ->
     del share
     set_num_threads(job.num_threads)
     check_disjoint(_digests(job.query_shards), _digests(job.database_shards))
-    search = _by_features(job)
+    queries, database = _open(job.queries), _open(job.database)
+    search = Search(
+        queries,
+        database,
+        same_class(queries.wnids.to_pylist(), database.wnids.to_pylist()),
+        targets_of(nearest(queries.read(), database, NUM_NEIGHBOURS).rows),
+        _listed(queries, job.num_queries),
+    )
     neighbours, scores = [], []
     for number, (row, more) in enumerate(_rankings(job, search)):
         scores.append(row)
@@ -68,19 +83,6 @@ def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) ->
     _write(directory / RETRIEVAL, scores, RETRIEVAL_COLUMNS)
     progress.report(len(scores), len(scores), "rankings")
     return {"queries": len(search.queries), "database": len(search.database), "rankings": len(scores)}
-
-
-def _by_features(job: RetrieveJob) -> Search:
-    """The exact six nearest by features, and their places among the pixels."""
-    queries, database = _open(job.queries), _open(job.database)
-    of_class = same_class(queries.wnids.to_pylist(), database.wnids.to_pylist())
-    found = nearest(queries.read(), database, NUM_NEIGHBOURS)
-    of_neighbours = targets_of(found.rows)
-    pixels = None
-    if job.query_pixels is not None and job.database_pixels is not None:
-        places = place(_open(job.query_pixels).read(), _open(job.database_pixels), of_neighbours)
-        pixels = at_pixel_level(places)
-    return Search(queries, database, of_class, of_neighbours, _listed(queries, job.num_queries), pixels)
 
 
 def _listed(queries: Vectors, number: int | None) -> NDArray[np.int64]:
@@ -93,29 +95,40 @@ def _listed(queries: Vectors, number: int | None) -> NDArray[np.int64]:
 
 def _rankings(job: RetrieveJob, search: Search) -> Iterator[tuple[Row, list[Row]]]:
     """Yield for each space and method the row of scores and the rows of neighbours."""
-    metrics: tuple[Metric, ...] = ("l2", "cosine")
-    for metric in metrics:
-        yield _by_vectors("features", metric, search, search.queries.read(), search.database)
+    pixels = None
     if job.query_pixels is not None and job.database_pixels is not None:
-        yield _by_vectors("pixels", "l2", search, _open(job.query_pixels).read(), _open(job.database_pixels))
+        pixels = _rank(_open(job.query_pixels).read(), _open(job.database_pixels), search, "l2")
+    level = None if pixels is None else at_pixel_level(pixels.of_neighbours)
+    features = search.queries.read()
+    yield _rows("features", "l2", search, _rank(features, search.database, search, "l2"), level)
+    yield _rows("features", "cosine", search, _rank(features, search.database, search, "cosine"))
+    if pixels is not None:
+        yield _rows("pixels", "l2", search, pixels)
     for space, codes in (("features", job.codes), ("pixels", job.pixel_codes)):
         if codes is not None:
             for measures in json.loads((codes.path / CODES).read_bytes()):
                 yield _by_codes(space, measures, search, codes.path)
 
 
-def _by_vectors(space: str, metric: Metric, search: Search, queries: Values, database: Vectors) -> tuple[Row, list[Row]]:
+def _rank(queries: Values, database: Vectors, search: Search, metric: Metric) -> Ranked:
     found = nearest(queries, database, NUM_NEIGHBOURS, metric)
-    ties = place(queries, database, targets_of(found.rows), metric).num_tied.reshape(found.rows.shape)
-    of_class, of_neighbours = (
-        (targets, place(queries, database, targets, metric)) for targets in (search.of_class, search.of_neighbours)
+    own, of_class, of_neighbours = place_each(
+        queries, database, (targets_of(found.rows), search.of_class, search.of_neighbours), metric
     )
+    return Ranked(found, own.num_tied.reshape(found.rows.shape), of_class, of_neighbours)
+
+
+def _rows(
+    space: str, metric: Metric, search: Search, ranked: Ranked, pixels: AtPixelLevel | None = None
+) -> tuple[Row, list[Row]]:
+    """The row of scores and the rows of neighbours; `pixels` are the feature neighbours at the pixel level."""
     names = {"space": space, "method": metric}
-    row: Row = {**names, **score_columns(Ranking(of_class, of_neighbours), len(database))}
-    if (space, metric) == ("features", "l2") and search.pixels is not None:
-        row |= pixel_columns(search.pixels)
-    pixels = search.pixels if (space, metric) == ("features", "l2") else None
-    return row, _listed_rows(names, search, found, reported(found.distances, metric), ties, pixels)
+    ranking = Ranking((search.of_class, ranked.of_class), (search.of_neighbours, ranked.of_neighbours))
+    row: Row = {**names, **score_columns(ranking, len(search.database))}
+    if pixels is not None:
+        row |= pixel_columns(pixels)
+    distances = reported(ranked.found.distances, metric)
+    return row, _listed_rows(names, search, ranked.found, distances, ranked.num_tied, pixels)
 
 
 def _by_codes(space: str, measures: Row, search: Search, codes: Path) -> tuple[Row, list[Row]]:
