@@ -30,6 +30,7 @@ def report(
     bits: list[int] | None = None,
     code_epochs: int | None = None,
     num_shown: int | None = None,
+    num_classes: int | None = None,
     device: str = "auto",
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
@@ -47,11 +48,12 @@ def report(
         bits: Lengths of the binary codes. Default: the preset's 28 and 256.
         code_epochs: Epochs of the auto-encoders. Default: the preset's.
         num_shown: Queries on the page. Default: the preset's 200.
+        num_classes: Number of classes, the first in WNID order, for tiny. Default: the preset's.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
-    plan = load_preset(preset, source)
+    plan = load_preset(preset, source, target={"num_classes": num_classes})
     changes = {"pixels": pixels, "bits": bits and tuple(bits), "epochs": code_epochs, "num_shown": num_shown}
     given = {name: value for name, value in changes.items() if value is not None}
     config = (plan.retrieval or RetrievalConfig(pixels=False)).model_copy(update=given)

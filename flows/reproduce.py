@@ -54,6 +54,7 @@ def reproduce(
     finetune_epochs: Positive | None = None,
     num_networks: Positive | None = None,
     num_pretrained: Annotated[int, Field(ge=0)] | None = None,
+    num_classes: Annotated[int, Field(gt=1)] | None = None,
     precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
@@ -75,6 +76,7 @@ def reproduce(
         finetune_epochs: Epochs on the target after that. Default: the preset's.
         num_networks: How many are trained from scratch. Default: the preset's five.
         num_pretrained: How many are pre-trained and fine-tuned. Default: the preset's two.
+        num_classes: Number of classes, the first in WNID order, for tiny. Default: the preset's.
         precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster. Default: the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
@@ -87,6 +89,7 @@ def reproduce(
         preset,
         source,
         recipe,
+        target={"num_classes": num_classes},
         training={"epochs": epochs, "precision": precision},
         pre_training={"epochs": pretrain_epochs, "precision": precision},
         fine_tuning={"epochs": finetune_epochs, "precision": precision},

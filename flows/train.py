@@ -30,6 +30,7 @@ def train(
     batch_size: Annotated[int, Field(gt=0)] | None = None,
     learning_rate: Annotated[float, Field(gt=0)] | None = None,
     width: Annotated[float, Field(gt=0, le=1)] | None = None,
+    num_classes: Annotated[int, Field(gt=1)] | None = None,
     initial_weights: Path | None = None,
     precision: Precision | None = None,
     device: str = "auto",
@@ -49,6 +50,7 @@ def train(
         batch_size: Images per step. Default: the preset's.
         learning_rate: Initial rate of the weights. Default: the preset's.
         width: Share of each layer's kernels. Default: the preset's.
+        num_classes: Number of classes, the first in WNID order, for tiny. Default: the preset's.
         initial_weights: Weights file to fine-tune: all layers but the last are copied, the preset's fine-tuning recipe is used.
         precision: fp32, tf32 (on NVIDIA GPUs) or bf16, faster. Default: the preset's.
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
@@ -62,7 +64,8 @@ def train(
             f"both a width and {initial_weights} were given; a network that is fine-tuned has the width of its weights"
         )
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
-    plan = load_preset(preset, source, recipe, network={"width": width}, training=changes, fine_tuning=changes)
+    target, network = {"num_classes": num_classes}, {"width": width}
+    plan = load_preset(preset, source, recipe, target=target, network=network, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace, reuse) as made_in:
         data = training_set(plan.target, plan.shards, made_in)
