@@ -64,8 +64,8 @@ def train(
             f"both a width and {initial_weights} were given; a network that is fine-tuned has the width of its weights"
         )
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
-    target, network = {"num_classes": num_classes}, {"width": width}
-    plan = load_preset(preset, source, recipe, target=target, network=network, training=changes, fine_tuning=changes)
+    images, size = {"num_classes": num_classes}, {"width": width}
+    plan = load_preset(preset, source, recipe, target=images, network=size, training=changes, fine_tuning=changes)
     compute = choose_compute(device, plan.threads_per_network, layout)
     with locked(workspace, reuse) as made_in:
         data = training_set(plan.target, plan.shards, made_in)
