@@ -61,8 +61,8 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
         ),
     ],
 )
-def test_a_wrong_option_gets_one_sentence(flow, options, message, tmp_path):
-    result = call(flow, *options, home=tmp_path)
+def test_a_wrong_option_gets_one_sentence(flow, options, message, home):
+    result = call(flow, *options, home=home)
     assert result.returncode != 0
     assert message in " ".join(result.stdout.replace("│", " ").split())
     assert "Traceback" not in result.stdout
@@ -148,9 +148,9 @@ def folder(tmp_path, content):
     return tmp_path / "images"
 
 
-def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path):
+def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, home):
     source = folder(tmp_path, b"hello, world")
-    result = call("shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w", home=tmp_path / "home")
+    result = call("shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w", home=home)
     assert result.returncode == 1
     said = result.stdout
     assert "Traceback" not in said

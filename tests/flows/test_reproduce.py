@@ -17,6 +17,8 @@ from tasks.code import ROOT, code_version
 
 SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0"]
 TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
+AT_CHANCE = "no more than guessing among 20 classes"
+"""After one epoch a network may be; the flow warns of it."""
 FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
@@ -35,8 +37,8 @@ def finish(workspace, options=SHORT):
     said = (workspace / "said.txt").read_text()
     assert code == 0, said
     assert "Traceback" not in said
-    assert "WARNING" not in said
-    assert "Warning" not in said
+    warnings = [line for line in said.splitlines() if "WARNING" in line or "Warning" in line]
+    assert [line for line in warnings if AT_CHANCE not in line] == []
     return said
 
 

@@ -134,7 +134,7 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         wait_until(lambda: runs(client, StateType.CANCELLED) != [], "the end of the cancelled run")
         assert [run.id for run in runs(client, StateType.CANCELLED)] == [long.id]
         assert machine.processes("tasks.workers") == machine.processes("prefect.engine") == []
-        assert list(machine.workspace.glob("runs/demo-cnn-1/*.partial/checkpoints/*.pt")), "cancelled training was not saved"
+        assert list(machine.workspace.glob("runs/demo-cnn-1/*.partial/work/checkpoints/*.pt")), "training was not saved"
 
     said = machine.down()
     assert "worker: stopped" in said
