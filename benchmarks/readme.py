@@ -1,11 +1,13 @@
 """Render the tables of the README from measured rows: `python -m benchmarks.readme`.
 
-`--demo WORKSPACE` and `--tiny WORKSPACE` first copy the rows of the latest evaluation of a workspace to `docs/results/`. The
-README is rendered from the rows in that folder, and a test checks that it is up to date.
+`--demo WORKSPACE`, `--tiny WORKSPACE` and `--tiny40 WORKSPACE` first copy the rows of the latest evaluation of a workspace to
+`docs/results/`, and the demo's figures to `docs/figures/`. The README is rendered from the rows in that folder, and a test checks
+that it is up to date. `tiny40` is `--preset tiny --num-classes 40 --num-networks 1 --num-pretrained 0`.
 """
 
 import argparse
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,16 +15,27 @@ import pyarrow.parquet as pq
 
 from base.errors import InputError
 from benchmarks.record import ROOT
+from model.evaluation.kernels import SPECIALISATION
 from model.evaluation.parquet import write_whole
 from model.evaluation.published import beside_published, published_rows
 from model.evaluation.rendering import as_text, gains_as_text
 from model.evaluation.schemas import COMPARISONS, ERROR_RATES, Row, upgrade
 from model.evaluation.tables import NAMES
+from model.retrieval.rendering import as_markdown as retrieval_as_markdown
+from model.retrieval.rendering import as_text as retrieval_as_text
+from model.retrieval.rendering import specialisation_as_text
+from model.retrieval.schemas import RETRIEVAL
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
-PRESETS = ("demo", "tiny")
-SCHEMAS = {"error_rates": ERROR_RATES, "comparisons": COMPARISONS}
+FIGURES = ROOT / "docs" / "figures"
+PRESETS = ("demo", "tiny", "tiny40")
+SCHEMAS = {
+    "error_rates": ERROR_RATES,
+    "comparisons": COMPARISONS,
+    "retrieval": RETRIEVAL,
+    "specialisation": SPECIALISATION,
+}
 MODELS = ("SIFT + FVs [7]", "1 CNN", "5 CNNs", "1 CNN*", "7 CNNs*")
 HEADINGS = {"demo": "synthetic val (`demo`)", "tiny": "Tiny ImageNet, 20 classes (`tiny`)"}
 
@@ -35,6 +48,8 @@ def main() -> None:
     for preset, workspace in vars(parser.parse_args()).items():
         if workspace is not None:
             keep(workspace / "tables", preset)
+            if preset == "demo":
+                keep_figures(workspace)
     README.write_text(rendered(README.read_text("utf-8")), encoding="utf-8")
 
 
@@ -42,16 +57,26 @@ def keep(tables: Path, preset: str) -> None:
     """Copy the measured rows of the latest evaluation of a preset."""
     RESULTS.mkdir(exist_ok=True)
     for name, schema in SCHEMAS.items():
+        if not (tables / f"{name}.parquet").exists():
+            continue
         table = upgrade(pq.read_table(tables / f"{name}.parquet"), schema)
-        rows: list[Row] = [row for row in table.to_pylist() if row["preset"] == preset]
+        rows: list[Row] = [row for row in table.to_pylist() if row["preset"] == preset.removesuffix("40")]
         last = max(rows, key=lambda row: row["created_at"])["run_id"]
         kept = pa.Table.from_pylist([row for row in rows if row["run_id"] == last], schema=schema)
         write_whole(_kept_path(preset, name), [kept], schema)
 
 
+def keep_figures(workspace: Path) -> None:
+    """Copy the figures of the newest report; its images are drawn by this project."""
+    FIGURES.mkdir(exist_ok=True)
+    report = max((workspace / "report" / "demo").glob("*/index.html"), key=lambda path: path.stat().st_mtime).parent
+    for figure in report.glob("figure*.png"):
+        shutil.copy(figure, FIGURES / f"demo-{figure.name}")
+
+
 def rendered(text: str) -> str:
     """Return the text of the README with its tables rendered again."""
-    for name, block in (("demo", demo_block()), ("results", results_block())):
+    for name, block in (("demo", demo_block()), ("results", results_block()), ("retrieval", retrieval_block())):
         pattern = rf"(<!-- {name}: begin[^\n]*-->\n).*?(<!-- {name}: end -->)"
         text, found = re.subn(pattern, lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text, flags=re.DOTALL)
         if found != 1:
@@ -63,7 +88,19 @@ def demo_block() -> str:
     """Return the last lines of `make demo`."""
     paths = "\n".join(f"artifacts/tables/{name}.parquet" for name in NAMES)
     gains = gains_as_text(read_rows("demo", "comparisons"))
-    return f"```text\n{as_text(beside_published(read_rows('demo', 'error_rates')))}\n\n{gains}\n\n{paths}\n```"
+    rates = as_text(beside_published(read_rows("demo", "error_rates")))
+    retrieval = retrieval_as_text(read_rows("demo", "retrieval"))
+    colour = specialisation_as_text(read_rows("demo", "specialisation"))
+    return "\n\n".join((f"```text\n{rates}", gains, paths, retrieval, colour, "artifacts/report/demo.html\n```"))
+
+
+def retrieval_block() -> str:
+    """Return mAP and precision among six by space, method and bits, as Markdown."""
+    columns = {
+        "synthetic val (`demo`), five networks": read_rows("demo", "retrieval"),
+        "Tiny ImageNet, 40 classes, one network": read_rows("tiny40", "retrieval"),
+    }
+    return retrieval_as_markdown({heading: rows for heading, rows in columns.items() if rows})
 
 
 def results_block() -> str:

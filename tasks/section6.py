@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from data_shards.datasets.dataset import Split
-from model.evaluation.schemas import Row
 from model.retrieval.config import RetrievalConfig
+from model.retrieval.rendering import as_text, specialisation_as_text
 from tasks.compute import Compute
 from tasks.job import Artifact, Weights
 from tasks.kernels import write_kernels
@@ -55,24 +55,4 @@ def write_section6(
     rows = write_retrieval(some, retrieved, pair[1], split, config, name, workspace)
     first = next(iter(networks))
     page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images)
-    return Section6Record(text="\n".join((*_retrieval_lines(rows), _specialisation_line(specialisation))), page=page)
-
-
-def _retrieval_lines(rows: list[Row]) -> list[str]:
-    """Mean average precision and precision among six by space, method and bits, on average over networks and seeds."""
-    kinds = list(dict.fromkeys((row["space"], row["method"], row.get("bits")) for row in rows))
-    lines = [f"{'nearest training images by':30}  {'bits':>4}  {'mAP':>5}  {'P@6':>5}  {'true 6 in top 100':>17}  {'n':>2}"]
-    for space, method, bits in kinds:
-        same = [row for row in rows if (row["space"], row["method"], row.get("bits")) == (space, method, bits)]
-        mean = {key: sum(row[key] for row in same) / len(same) for key in ("map", "p6", "recall6_at_100")}
-        shown = f"{mean['map']:5.3f}  {mean['p6']:5.3f}  {mean['recall6_at_100']:17.3f}  {len(same):2}"
-        lines.append(f"{f'{space}, {method}':30}  {bits or '–':>4}  {shown}")
-    return lines
-
-
-def _specialisation_line(rows: list[Row]) -> str:
-    last = [row for row in rows if row["source"] == "measured"][-1]
-    return (
-        f"colour of the first layer, {last['model']}: {last['coloured_a']} and {last['coloured_b']} of "
-        f"{last['kernels_per_tower']} kernels a tower are coloured, AUC {last['auc']:.3f}, p = {last['p_value']:.2g}"
-    )
+    return Section6Record(text=f"{as_text(rows)}\n\n{specialisation_as_text(specialisation)}", page=page)
