@@ -1,8 +1,8 @@
 """Render the tables of the README from measured rows: `python -m benchmarks.readme`.
 
 `--demo WORKSPACE`, `--tiny WORKSPACE` and `--tiny40 WORKSPACE` first copy the rows of the latest evaluation of a workspace to
-`docs/results/`, and the demo's figures to `docs/figures/`. The README is rendered from the rows in that folder, and a test checks
-that it is up to date. `tiny40` is `--preset tiny --num-classes 40 --num-networks 1 --num-pretrained 0`.
+`docs/results/`, and the demo's figures to `docs/figures/`. The README is rendered from the rows, and a test checks that it is
+up to date. `tiny40` is `--preset tiny --num-classes 40 --num-networks 1 --num-pretrained 0`.
 """
 
 import argparse

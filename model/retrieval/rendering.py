@@ -10,7 +10,7 @@ HEADINGS = ("nearest training images by", "bits", "mAP", "P@6", "true 6 in top 1
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Return aligned columns: mean average precision, precision among six, recall of the true six, and how many are averaged."""
+    """Return aligned columns: mean average precision, precision among six, recall of the true six, rows averaged."""
     lines = [(*name, *(f"{value:.3f}" for value in values), number) for name, values, number in _means(rows)]
     return tabulate(lines, HEADINGS, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
 
