@@ -7,11 +7,11 @@ up to date. `tiny40` is `--preset tiny --num-classes 40 --num-networks 1 --num-p
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from base.errors import InputError
 from benchmarks.record import ROOT
@@ -29,6 +29,8 @@ from model.retrieval.schemas import RETRIEVAL
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
 FIGURES = ROOT / "docs" / "figures"
+FIGURE_SIZE = (1000, 1600)
+"""Pixels at most."""
 PRESETS = ("demo", "tiny", "tiny40")
 SCHEMAS = {
     "error_rates": ERROR_RATES,
@@ -71,7 +73,10 @@ def keep_figures(workspace: Path) -> None:
     FIGURES.mkdir(exist_ok=True)
     report = max((workspace / "report" / "demo").glob("*/index.html"), key=lambda path: path.stat().st_mtime).parent
     for figure in report.glob("figure*.png"):
-        shutil.copy(figure, FIGURES / f"demo-{figure.name}")
+        with Image.open(figure) as image:
+            small = image.convert("RGB")
+        small.thumbnail(FIGURE_SIZE)
+        small.save(FIGURES / f"demo-{figure.stem}.jpg", quality=85, optimize=True)
 
 
 def rendered(text: str) -> str:
