@@ -1,7 +1,10 @@
 """What is known about how a weights file was trained, from the manifest and the job beside it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from base.errors import InputError
 from model.evaluation.rows import join_recipes
@@ -45,14 +48,23 @@ def how_trained(weights: Weights) -> Trained:
     folder = weights.path.parent
     try:
         manifest = read_manifest(folder)
-        job = TrainJob.model_validate_json((folder / JOB).read_bytes())
-    except (InputError, OSError, ValueError):  # weights from anywhere, or of a run of an older version
+    except InputError:  # weights from anywhere
         return Trained()
-    if manifest.files[WEIGHTS].sha256 != weights.digest:
+    if WEIGHTS not in manifest.files or manifest.files[WEIGHTS].sha256 != weights.digest:
         return Trained()
+    job = _job_of(folder)
     settings = {
         "training": manifest.settings,
-        "images": read_manifest(job.train.path).settings if job.train.path.exists() else None,
-        "initial": None if job.initial is None else how_trained(job.initial).settings,
+        "images": read_manifest(job.train.path).settings if job is not None and job.train.path.exists() else None,
+        "initial": manifest.inputs.get("initial") if job is None or job.initial is None else how_trained(job.initial).settings,
     }
-    return Trained(job.recipe, job.training.seed, manifest.code_version, settings)
+    seed = manifest.settings.get("training", {}).get("seed")
+    return Trained(None if job is None else job.recipe or None, seed, manifest.code_version, settings)
+
+
+def _job_of(folder: Path) -> TrainJob | None:
+    """The job of a run; None if an older version wrote it."""
+    try:
+        return TrainJob.model_validate_json((folder / JOB).read_bytes())
+    except (OSError, ValidationError):
+        return None
