@@ -26,7 +26,7 @@ class SearchJob(Job):
     @property
     def title(self) -> str:
         """`neighbours of 2 images`."""
-        return f"neighbours of {len(self.paths)} images"
+        return f"neighbours of {len(self.paths)} image{'s' * (len(self.paths) != 1)}"
 
     @property
     def folder(self) -> Path:

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from base.progress import parse
 from model.retrieval.hamming import unpack
 from model.retrieval.schemas import NEIGHBOURS as NEIGHBOUR_COLUMNS
 from model.retrieval.schemas import RETRIEVAL as RETRIEVAL_COLUMNS
@@ -20,7 +21,7 @@ CODES = {"methods": ("itq", "random-projection"), "bits": (28,), "seeds": (0, 1)
 
 
 @pytest.fixture(scope="module")
-def ended(vectors, shards, networks, write_job, in_turn, tmp_path_factory):
+def ended(vectors, shards, networks, write_job, run_in_turn, tmp_path_factory):
     """Return the folder in which jobs have run."""
     root = tmp_path_factory.mktemp("ended")
     features = {"database": vectors["features-train"], "queries": vectors["features-val"]}
@@ -38,7 +39,10 @@ def ended(vectors, shards, networks, write_job, in_turn, tmp_path_factory):
         [("retrieve", write_job(root / "few", RetrieveJob(**same, num_queries=5)))],
         [("retrieve", write_job(root / "shared", RetrieveJob(**same | {"database_shards": pair["query_shards"]})))],
     ]
-    (root / "ends").write_text(json.dumps(in_turn(*cases)))
+    ends, said = run_in_turn(*cases)
+    (root / "ends").write_text(json.dumps(ends))
+    messages = [parse(line) for line in said.splitlines() if '"rankings"' in line]
+    (root / "progress").write_text(json.dumps([(message.done, message.total) for message in messages]))
     return root
 
 
@@ -77,6 +81,13 @@ def test_jobs_that_fit_have_both_tables(ended):
     assert json.loads((ended / "all" / "counts.json").read_text()) == {"queries": 40, "database": 120, "rankings": 7}
     assert (scores["num_queries"] == 40).all()
     assert (scores["num_database"] == 120).all()
+
+
+def test_progress_counts_rankings_up_to_a_total_that_is_known(ended):
+    progress = [tuple(pair) for pair in json.loads((ended / "progress").read_text())]
+    assert {total for _, total in progress} == {7, 2}
+    assert progress.count((7, 7)) == 2
+    assert progress[-1] == (2, 2)
 
 
 @pytest.mark.parametrize("name", [NEIGHBOURS, RETRIEVAL])
