@@ -39,7 +39,7 @@ def write_report(
     tables = report_tables(workspace.tables, [weights.digest for weights in networks.values()], table)
     job = ReportJob(
         weights=tuple(networks.values()),
-        runs=tuple(run for weights in networks.values() if (run := _run_of(weights)) is not None),
+        runs={key: run for key, weights in networks.items() if (run := _run_of(weights)) is not None},
         names=tuple(networks),
         query_shards=query_shards,
         database_shards=database_shards,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from base.errors import InputError
 from data_shards.datasets.dataset import Split
+from data_shards.shard_set import ShardSet
 from model.retrieval.config import RetrievalConfig
 from model.retrieval.rendering import as_text, specialisation_as_text
 from tasks.compute import Compute
@@ -43,7 +45,11 @@ def write_section6(
     """Measure kernels and retrieval of the networks and write the report; `shards` has `train` and the scored split.
 
     `predictions` are those of the first network.
+
+    Raises:
+        InputError: the scored split has no labels, or lacks an image that is to be shown.
     """
+    _check(shards[split], images)
     specialisation = write_kernels(networks, name, workspace)
     some = dict(list(networks.items())[: config.num_networks])
     pair = (shards["train"], shards[split])
@@ -56,3 +62,13 @@ def write_section6(
     first = next(iter(networks))
     page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images)
     return Section6Record(text=f"{as_text(rows)}\n\n{specialisation_as_text(specialisation)}", page=page)
+
+
+def _check(queries: Artifact, images: tuple[str, ...]) -> None:
+    """Refuse at once what would end hours of work: queries that cannot be scored, images that are not there."""
+    shards = ShardSet.open(queries.path)
+    if not shards.labelled:
+        raise InputError(f"the images of {shards.directory} have no labels to score neighbours by; choose another split")
+    if unknown := [key for key in images if key not in set(shards.samples["key"])]:
+        example = shards.samples["key"].iloc[0]
+        raise InputError(f"no image {unknown[0]} in {shards.directory}; expected a key such as {example}")

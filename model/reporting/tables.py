@@ -48,7 +48,7 @@ def _rates(path: Path, members: Collection[str], table: str) -> pd.DataFrame:
 
 
 def _newest(path: Path, members: Collection[str], columns: list[str]) -> pd.DataFrame:
-    """The rows of the newest evaluation of these networks, and published rows."""
+    """The rows of the newest measurement of these networks, and published rows."""
     if not path.exists():
         return pd.DataFrame()
     rows = pq.read_table(path).to_pandas()
@@ -57,12 +57,10 @@ def _newest(path: Path, members: Collection[str], columns: list[str]) -> pd.Data
         rows = rows[_of(rows[column], members)]
     if "source" in rows:
         rows = rows[rows["source"] == "measured"]
-    keys = [
-        name for name in rows.columns if name in {"space", "method", "bits", "code_seed", "model", "first", "second", "rank"}
-    ]
-    names = rows[columns].map(str).agg(" ".join, axis=1) if len(rows) else pd.Series(dtype=str)
-    newest = rows[~rows[keys].assign(names=names).duplicated(keep="last")]
-    found: pd.DataFrame = pd.concat([published, newest], ignore_index=True)
+    if len(rows):
+        names = rows[columns].map(str).agg(" ".join, axis=1)
+        rows = rows[rows["created_at"] == rows.groupby(names)["created_at"].transform("max")]
+    found: pd.DataFrame = pd.concat([published, rows], ignore_index=True)
     return found
 
 

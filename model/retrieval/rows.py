@@ -77,13 +77,13 @@ def neighbour_rows(
 def score_columns(ranking: Ranking, num_database: int) -> Row:
     """Return the columns of `retrieval` that follow from the ranking; each is a mean over all queries."""
     precisions = average_precision(*ranking.of_class)
-    interval = mean_interval(precisions)
+    low, high = mean_interval(precisions)
     return {
         "num_queries": len(precisions),
         "num_database": num_database,
         "map": float(precisions.mean()),
-        "map_low": interval.low,
-        "map_high": interval.high,
+        "map_low": low,
+        "map_high": high,
         **{f"p{k}": float(precision(*ranking.of_class, k).mean()) for k in (1, 6, 100)},
         **{f"recall6_at_{k}": float(recall(*ranking.of_neighbours, k).mean()) for k in (6, 100, 1000)},
     }

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.intervals import Interval
 from model.retrieval.places import Places, Targets
 
 Floats = NDArray[np.float64]
@@ -71,10 +70,10 @@ def precision_within(targets: Targets, places: Places, radius: float, num_within
     return found / np.maximum(num_within, 1)
 
 
-def mean_interval(scores: Floats) -> Interval:
-    """Return the 95 % percentile interval of the mean over queries, by the bootstrap over queries."""
+def mean_interval(scores: Floats) -> tuple[float, float]:
+    """Return both ends of the 95 % percentile interval of the mean over queries, by the bootstrap over queries."""
     low, high = np.quantile(np.concatenate(list(_resampled_means(scores))), [0.025, 0.975])
-    return Interval(float(low), float(high))
+    return float(low), float(high)
 
 
 def _resampled_means(scores: Floats) -> Iterator[Floats]:

@@ -16,8 +16,8 @@ class ReportJob(Job):
     stages: ClassVar = ("report",)
 
     weights: tuple[Weights, ...]
-    runs: tuple[Artifact, ...] = ()
-    """The runs that hold the weights, for their learning curves."""
+    runs: dict[str, Artifact]
+    """The runs that hold the weights, by the names of the networks, for their learning curves."""
     names: tuple[str, ...]
     """Of the networks, in the same order."""
     query_shards: Artifact

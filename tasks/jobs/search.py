@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.job import Artifact, External, Job, Resource, Weights
+from tasks.job import Artifact, External, Job, Weights
 
 PICTURE = "neighbours.png"
 
@@ -19,13 +19,14 @@ class SearchJob(Job):
     database_shards: Artifact
     images: tuple[External, ...]
     """The SHA-256 of each file."""
-    paths: Resource[tuple[Path, ...]]
+    paths: tuple[Path, ...]
+    """A setting, since the rows name them."""
     num_neighbours: int = 6
 
     @property
     def title(self) -> str:
         """`neighbours of 2 images`."""
-        return f"neighbours of {len(self.paths)} images"
+        return f"neighbours of {len(self.paths)} image{'s' * (len(self.paths) != 1)}"
 
     @property
     def folder(self) -> Path:

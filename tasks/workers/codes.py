@@ -24,6 +24,9 @@ from tasks.job import WORK, Artifact, Share
 from tasks.jobs.codes import CODES, DATABASE, ENCODER, INDEX, QUERIES, CodeName, CodesJob
 from tasks.workers.entry import Counts, run_worker
 
+PRINCIPAL = ("pca", "itq")
+"""Methods that have no more bits than there are principal components."""
+
 
 class Part(Progress):
     """Reports one of several trainings of the same length as part of all of them."""
@@ -50,7 +53,7 @@ def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Co
     measured: list[dict[str, Any]] = []
     trained = [name for name in job.codes if name.method == "autoencoder"]
     for name in job.codes:
-        if name.method != "autoencoder" and name.bits > min(database.num_values, len(database)):
+        if name.method in PRINCIPAL and name.bits > min(database.num_values, len(database)):
             progress.say(
                 f"{job.title}: {name} is left out, there are {len(database):,} vectors of {database.num_values:,} values"
             )
@@ -59,7 +62,10 @@ def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Co
         part = Part(progress, trained.index(name) if name in trained else 0, len(trained))
         measured.append(_make(job, name, directory / str(name), (database, queries), part, work))
     if not measured:
-        raise InputError(f"no code of {', '.join(map(str, job.bits))} bits can be fitted to {len(database):,} vectors")
+        raise InputError(
+            f"no code of {', '.join(map(str, job.bits))} bits can be fitted to {len(database):,} vectors of "
+            f"{database.num_values:,} values; use fewer bits, or more methods"
+        )
     write_text(directory / CODES, json.dumps(measured, indent=2) + "\n")
     return {"codes": len(measured), "database": len(database), "queries": len(queries)}
 
@@ -74,12 +80,10 @@ def _make(
         return found
     database, queries = vectors
     encoder = _encoder(job, name, folder, database, progress, work)
-    about = {**name._asdict(), "vectors": database.about}
     for file, some in ((QUERIES, queries), (DATABASE, database)):
         codes = np.concatenate([encode_part(encoder, part, job.num_threads) for part in some.parts])
-        padding = 8 * codes.shape[1] - name.bits
-        shape = {"bits": name.bits, "padding": padding}
-        write_vectors(folder / file, some.keys.to_pylist(), _labels(some.wnids), codes, about | shape)
+        about = {**name._asdict(), "padding": 8 * codes.shape[1] - name.bits, "vectors": some.about}
+        write_vectors(folder / file, some.keys.to_pylist(), _labels(some.wnids), codes, about)
     write_index(codes, folder / INDEX)
     measures = {
         **name._asdict(),

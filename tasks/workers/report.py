@@ -24,8 +24,10 @@ from tasks.workers.pictures import picture_of
 
 NUM_STRIPS = 5
 """[K12 figure 4] Queries in the figure; the page has all of them."""
-SHOWN = (("features", "l2", None), ("pixels", "l2", None), ("features", "autoencoder", 28))
-"""Space, method and bits of the neighbours on the page."""
+SHOWN = {"features l2": 0, "pixels l2": 1, "features autoencoder": 2}
+"""Space and method of the neighbours on the page, and their order. Of codes, those of the fewest bits and the first seed."""
+ANSWERS = ["image_id", "wnid", "rank", "top5_wnid", "top5_prob"]
+"""The columns of the predictions that are shown."""
 
 
 def main(job: ReportJob, directory: Path, progress: Progress, share: Share) -> Counts:
@@ -33,7 +35,7 @@ def main(job: ReportJob, directory: Path, progress: Progress, share: Share) -> C
     del share
     queries = ShardSet.open(job.query_shards.path)
     names = dict(zip(queries.classes["wnid"], queries.classes["words"], strict=True))
-    predictions = pd.read_parquet(job.predictions.path / PREDICTIONS).drop(columns="probs", errors="ignore")
+    predictions = pd.read_parquet(job.predictions.path / PREDICTIONS, columns=ANSWERS)
     picture = picture_of(queries)
     chosen = job.images or choose_images(predictions["image_id"], seed=job.seed)
     panels = make_panels(predictions, {key: picture(key) for key in chosen}) if queries.labelled else []
@@ -47,7 +49,7 @@ def main(job: ReportJob, directory: Path, progress: Progress, share: Share) -> C
             draw_panels(panels, names, directory / f"figure4-left.{suffix}")
         if not neighbours.empty and database is not None:
             draw_strips(_strips(neighbours, job.seed, picture, database), directory / f"figure4-right.{suffix}")
-    curves = {run.path.parent.name: pd.read_parquet(run.path / METRICS) for run in job.runs}
+    curves = {name: pd.read_parquet(run.path / METRICS) for name, run in job.runs.items()}
     report = Report(
         name=job.name,
         names=names,
@@ -79,16 +81,13 @@ def _neighbours(retrieved: Artifact | None, seed: int) -> pd.DataFrame:
     if retrieved is None:
         return pd.DataFrame()
     rows = pd.read_parquet(retrieved.path / NEIGHBOURS)
-    bits = rows["bits"].astype(object).where(rows["bits"].notna(), None)
-    kinds = list(zip(rows["space"], rows["method"], bits, strict=True))
-    rows = rows[[kind in SHOWN for kind in kinds]]
+    rows = rows.assign(kind=(rows["space"] + " " + rows["method"]).map(SHOWN)).dropna(subset="kind")
+    for column in ("bits", "code_seed"):
+        rows = rows[rows[column].isna() | (rows[column] == rows[column].min())]
     order = choose_images(rows["query_id"].unique(), rows["query_id"].nunique(), seed)
     place = {key: number for number, key in enumerate(order)}
-    kind_place = {kind[:2]: number for number, kind in enumerate(SHOWN)}
-    rows = rows.assign(
-        query=rows["query_id"].map(place), kind=[kind_place[kind] for kind in zip(rows["space"], rows["method"], strict=True)]
-    )
-    return rows.sort_values(["query", "kind", "rank"]).drop(columns=["query", "kind"]).reset_index(drop=True)
+    rows = rows.assign(query=rows["query_id"].map(place)).sort_values(["query", "kind", "rank"])
+    return rows.drop(columns=["query", "kind"]).reset_index(drop=True)
 
 
 def _strips(neighbours: pd.DataFrame, seed: int, query: Callable[[str], bytes], database: Callable[[str], bytes]) -> list[Any]:

@@ -66,7 +66,7 @@ def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) ->
     del share
     set_num_threads(job.num_threads)
     check_disjoint(_digests(job.query_shards), _digests(job.database_shards))
-    queries, database = _open(job.queries), _open(job.database)
+    queries, database, codes = _open(job.queries), _open(job.database), _codes(job)
     search = Search(
         queries,
         database,
@@ -75,13 +75,13 @@ def main(job: RetrieveJob, directory: Path, progress: Progress, share: Share) ->
         _listed(queries, job.num_queries),
     )
     neighbours, scores = [], []
-    for number, (row, more) in enumerate(_rankings(job, search)):
+    total = 2 + (job.query_pixels is not None) + len(codes)
+    for row, more in _rankings(job, search, codes):
         scores.append(row)
         neighbours += more
-        progress.report(number + 1, number + 2, "rankings")
+        progress.report(len(scores), total, "rankings")
     _write(directory / NEIGHBOURS, neighbours, NEIGHBOUR_COLUMNS)
     _write(directory / RETRIEVAL, scores, RETRIEVAL_COLUMNS)
-    progress.report(len(scores), len(scores), "rankings")
     return {"queries": len(search.queries), "database": len(search.database), "rankings": len(scores)}
 
 
@@ -93,7 +93,13 @@ def _listed(queries: Vectors, number: int | None) -> NDArray[np.int64]:
     return np.sort(order[np.linspace(0, len(queries) - 1, number).round().astype(np.int64)])
 
 
-def _rankings(job: RetrieveJob, search: Search) -> Iterator[tuple[Row, list[Row]]]:
+def _codes(job: RetrieveJob) -> list[tuple[str, Row, Path]]:
+    """Return the space, the measures and the folder of every code."""
+    made = [(space, codes.path) for space, codes in (("features", job.codes), ("pixels", job.pixel_codes)) if codes is not None]
+    return [(space, measures, path) for space, path in made for measures in json.loads((path / CODES).read_bytes())]
+
+
+def _rankings(job: RetrieveJob, search: Search, codes: list[tuple[str, Row, Path]]) -> Iterator[tuple[Row, list[Row]]]:
     """Yield for each space and method the row of scores and the rows of neighbours."""
     pixels = None
     if job.query_pixels is not None and job.database_pixels is not None:
@@ -104,10 +110,8 @@ def _rankings(job: RetrieveJob, search: Search) -> Iterator[tuple[Row, list[Row]
     yield _rows("features", "cosine", search, _rank(features, search.database, search, "cosine"))
     if pixels is not None:
         yield _rows("pixels", "l2", search, pixels)
-    for space, codes in (("features", job.codes), ("pixels", job.pixel_codes)):
-        if codes is not None:
-            for measures in json.loads((codes.path / CODES).read_bytes()):
-                yield _by_codes(space, measures, search, codes.path)
+    for space, measures, path in codes:
+        yield _by_codes(space, measures, search, path)
 
 
 def _rank(queries: Values, database: Vectors, search: Search, metric: Metric) -> Ranked:

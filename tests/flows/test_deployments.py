@@ -19,6 +19,8 @@ WEIGHTS = ["runs/demo-cnn-0/0123456789ab/weights.safetensors"]
 NO_DEFAULT: dict[str, dict[str, Any]] = {
     "flows.evaluate.evaluate": {"weights": WEIGHTS},
     "flows.evaluate_classifier.evaluate_classifier": {"weights": WEIGHTS, "factory": "a.b:c", "classes": "wnids.txt"},
+    "flows.report.report": {"weights": WEIGHTS},
+    "flows.retrieve.retrieve": {"image": ["photograph.jpg"], "weights": WEIGHTS[0]},
     "flows.submit.submit": {"weights": WEIGHTS},
     "flows.score.score": {"submission": "s.txt", "truth": "t.txt", "meta": "meta.mat"},
 }

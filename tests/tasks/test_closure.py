@@ -10,13 +10,19 @@ import pytest
 from data_shards.datasets.ilsvrc import IlsvrcSource
 from data_shards.planning import ShardConfig
 from model.network.config import NetworkConfig
+from model.retrieval.config import RetrievalConfig
 from model.training.config import TrainConfig
 from tasks.checksums import check_md5
 from tasks.code import PACKAGES, closure
 from tasks.colours import measure_colours
 from tasks.compute import Compute
+from tasks.job import External
+from tasks.jobs.search import SearchJob
+from tasks.make import make
 from tasks.predict import predict_split
 from tasks.prepare import training_set
+from tasks.report import write_report
+from tasks.retrieve import embed_split, retrieve
 from tasks.shard import shard_split
 from tasks.submit import write_submission
 from tasks.train import plan_training, train_networks
@@ -40,18 +46,21 @@ BEYOND = {
     "shard": {"data_shards.scaling": "only for images that are scaled down"},
     "train": {"tasks.workers.replicas": "only for replicas"},
     "predict": {"model.evaluation.build_classifier": "only for networks that are not of this project"},
+    "embed": {"model.evaluation.build_classifier": "only for networks that are not of this project"},
+    "search": {"data_shards.scaling": "only for photographs that are scaled down"},
 }
 """What the closure of a worker has beyond the imports of this run, with the reason."""
 
 
 @pytest.fixture(scope="module")
-def everything(write_official, tmp_path_factory) -> dict[str, set[str]]:
+def everything(write_official, picture, tmp_path_factory) -> dict[str, set[str]]:
     """Return for each worker the modules that a real run of it imports: ILSVRC-2010 in miniature, from end to end."""
     root = tmp_path_factory.mktemp("closure")
     (root / "hook").mkdir()
     (root / "hook" / "sitecustomize.py").write_text(HOOK)
     (root / "imports").mkdir()
     official = write_official(root / "official", "ilsvrc2010").root
+    (root / "photograph.jpg").write_bytes(picture(1))
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(root / "hook"), prepend=os.pathsep)
     patch.setenv("IMPORTS_OF_WORKERS", str(root / "imports"))
@@ -85,8 +94,25 @@ def run_everything(official: Path, workspace: Workspace, root: Path) -> None:
     test = shard_split.fn(source, "test", config, workspace)
     predictions = predict_split.fn(weights, test, "test", 1, compute, workspace)
     write_submission.fn(predictions, test, "test", workspace)
+    report_on(weights[0], data["train"], test, predictions[0], compute, workspace, root / "photograph.jpg")
     verify_set.fn(test.path, True, 1, workspace)
     find_duplicates.fn({"test": test.path}, workspace)
+
+
+def report_on(weights, train, test, predictions, compute, workspace, photograph):
+    """Embed, encode, search and report on one network; search with one file more."""
+    networks, config = {"cnn": weights}, RetrievalConfig(bits=(4,), epochs=1)
+    vectors = [embed_split.fn(networks, *pair, config, compute, workspace) for pair in ((train, "train"), (test, "test"))]
+    retrieved = retrieve.fn(networks, (train, test), tuple(vectors), config, workspace)["cnn"]
+    write_report.fn("page", networks, "table1", test, train, predictions, retrieved, workspace)
+    job = SearchJob(
+        weights=weights,
+        database=vectors[0]["cnn"],
+        database_shards=train,
+        images=(External(values={}),),
+        paths=(photograph,),
+    )
+    make([job], workspace)
 
 
 def training_set_without_prefect(source, config, workspace):
@@ -101,7 +127,7 @@ def training_set_without_prefect(source, config, workspace):
 
 def test_every_worker_was_run(imported):
     workers = {path.stem for path in (Path(__file__).parents[2] / "tasks" / "workers").glob("*.py")}
-    assert imported.keys() == workers - {"__init__", "entry", "guard", "replicas"}
+    assert imported.keys() == workers - {"__init__", "entry", "guard", "networks", "pictures", "replicas"}
 
 
 def test_the_closure_contains_every_module_that_a_real_run_imports(imported):
