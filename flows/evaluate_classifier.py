@@ -52,7 +52,7 @@ def evaluate_classifier(
         split: Which images: train, val or test.
         views: 10 for the corners, the centre and their reflections, 1 for the centre.
         table: The paper's table that gets the rows, beside the published ones.
-        names: Names of the rows, one for each weights file. Default: the folder two above it.
+        names: Names of the rows, one for each weights file. Default: the folder two above it, or the file.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
