@@ -4,7 +4,7 @@ Images are decoded once for all networks. The predictions of every shard are a p
 killed continues with the shards that lack one. `tasks.workers.join` joins the parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from base.errors import InputError
-from base.progress import Progress
+from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
 from model.evaluation.build_classifier import build_classifier
@@ -61,7 +61,8 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
     samples = pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing])
     progress.report(total - len(samples), total, "images")
     shards = replace(shards, samples=samples)
-    networks = [_open(job, directory, shards, device) for directory, job in jobs.items()]
+    say = progress.say if share.number == 0 else Silent().say  # the other processes would repeat it
+    networks = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     done = float(total - len(samples))
     for crop in sorted({network.crop for network in networks}):
         loader = Loader(shards, crop, job.batch_size, device, job.num_threads)
@@ -71,14 +72,15 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
             progress.report(done, total, "images")
 
 
-def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device) -> Tested:
+def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Tested:
     path = job.weights.path
     if job.classifier is not None:
-        predictor = build_classifier(job.classifier, path, shards.wnids, device)
+        predictor, wnids = build_classifier(job.classifier, path, shards.wnids, device, say)
         fed: dict[str, Any] = {
             "factory": job.classifier.factory,
             "mean": job.classifier.mean,
             "scale": job.classifier.scale,
+            "wnids": wnids,
         }
         crop = job.classifier.input_size
     else:
@@ -92,9 +94,8 @@ def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.devi
         mean = info.colours.mean if info.colours.mean_image is None else "mean image"
         fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:
-        raise InputError(
-            f"{path} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
-        )
+        advice = "shard with a larger side" if job.classifier is None else f"give --storage square{crop} or more"
+        raise InputError(f"{path} reads crops of {crop} px; {shards.directory} stores {shards.side} px: {advice}")
     about = {**_about(job, shards, device), **fed, "weights": job.weights.digest, "crop": crop}
     return Tested(job, directory, predictor, crop, about)
 
