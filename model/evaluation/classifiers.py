@@ -3,6 +3,7 @@
 `model.evaluation.build_classifier` builds it.
 """
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -38,6 +39,12 @@ class Classifier(BaseModel):
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is None is absent, so that a new field changes no key."""
         return {name: value for name, value in handler(self).items() if value is not None}
+
+
+def import_from(folder: Path) -> None:
+    """Let modules of the folder be imported, behind those of this project."""
+    if str(folder) not in sys.path[:2]:
+        sys.path.insert(1, str(folder))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
 from model.evaluation.build_classifier import build_classifier
+from model.evaluation.classifiers import import_from
 from model.evaluation.predict import Predictor, cut, pass_sizes, predict
 from model.evaluation.predictions import write_part
 from model.network.inputs import subtract_mean
@@ -75,6 +76,7 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
 def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Tested:
     path = job.weights.path
     if job.classifier is not None:
+        import_from(job.factory_folder or Path.cwd())
         predictor, wnids = build_classifier(job.classifier, path, shards.wnids, device, say)
         fed: dict[str, Any] = {
             "factory": job.classifier.factory,
