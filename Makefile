@@ -3,6 +3,12 @@ WORKSPACE ?= artifacts
 PYTHON ?= python3.11
 PORT ?= 4200
 
+# Which build of torch to install: cpu or cuda.
+TORCH ?= $(if $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg),cuda,cpu)
+TORCH_CPU = https://download.pytorch.org/whl/cpu
+PIP = .venv/bin/pip install --quiet --progress-bar off
+FREEZE = .venv/bin/pip freeze | sed 's/+cpu$$//'
+
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Prefect's database and settings and Matplotlib's cache are in the workspace too. Nothing is written to the home folder.
 export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(WORKSPACE))/prefect
@@ -20,19 +26,31 @@ help:  ## List the targets
 install: .venv/installed  ## Create .venv with the locked versions
 
 .venv/installed: requirements.txt
-	@echo "Installing the locked versions into .venv: about two minutes, and several GB if pip finds torch's CUDA build."
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --progress-bar off -r requirements.txt
+ifeq ($(TORCH),cpu)
+	@echo "No NVIDIA driver: installing torch's CPU build (a download of about 200 MB; .venv is 2.7 GB) from $(TORCH_CPU). TORCH=cuda takes CUDA's."
+	@$(PIP) --retries 0 --timeout 15 --index-url $(TORCH_CPU) --no-deps "$$(grep ^torch== requirements.txt)" \
+	  || echo "That build could not be reached. pip's own choice of torch follows; with CUDA's libraries .venv is 6.2 GB."
+else
+	@echo "Installing torch with CUDA's libraries: .venv is 6.2 GB. TORCH=cpu takes the CPU build, with which it is 2.7 GB."
+endif
+	@$(PIP) -r requirements.txt
+	@# So that CHECKOUT/.venv/bin/python -m flows.train works from any folder.
+	@echo "$(CURDIR)" > "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+	@touch $@
+
+.venv/tested: requirements-dev.txt .venv/installed
+	@$(PIP) -r requirements-dev.txt
 	@touch $@
 
 demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
-test: .venv/installed  ## Run the tests
+test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
 	@.venv/bin/python -m pytest
 
-lint: .venv/installed  ## Check format, lint, types and layers
+lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
@@ -51,8 +69,10 @@ up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flow
 down:  ## Stop the worker and the server
 	@.venv/bin/python -m flows.services down --workspace "$(WORKSPACE)"
 
-lock:  ## Resolve requirements.in again and write requirements.txt
+lock:  ## Resolve requirements.in and requirements-dev.in again
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --progress-bar off -r requirements.in
-	{ echo '# Made by `make lock` from requirements.in; do not edit.'; .venv/bin/pip freeze | sed 's/+cpu$$//'; } > requirements.txt
-	@touch .venv/installed
+	$(PIP) -r requirements.in
+	{ echo '# Made by `make lock` from requirements.in; do not edit.'; $(FREEZE); } > requirements.txt
+	$(PIP) -c requirements.txt -r requirements-dev.in
+	{ echo '# Made by `make lock` from requirements-dev.in; do not edit.'; $(FREEZE) | grep -vxFf requirements.txt; } > requirements-dev.txt
+	@touch .venv/installed .venv/tested

@@ -1,10 +1,25 @@
-"""What runs after what. Imported before Prefect, which only warns where it cannot make its folder and fails later."""
+"""What runs after what. Imported before anything else of ours and before Prefect, so it prepares the process for them."""
 
 import os
+import sys
 from pathlib import Path
 
-if home := os.environ.get("PREFECT_HOME"):
+
+def _prepare() -> None:
+    is_program = sys.argv[0] == "-m"  # Python is looking for the module that it is to run
+    if is_program:  # our modules come before those of the folder that the user stands in, which may hold a model.py
+        sys.path.insert(0, str(Path(__file__).parent.parent))
+    from base.errors import InputError
+    from flows.surroundings import prepare
+    from tasks.workspace import check_writable
+
     try:
-        Path(home).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemExit(f"error: cannot write to {home} ({error.strerror}); give another WORKSPACE or PREFECT_HOME") from error
+        if is_program:
+            prepare(sys.argv[1:])
+        if home := os.environ.get("PREFECT_HOME"):  # if Prefect cannot make it, it only warns, and fails minutes later
+            check_writable(Path(home), "the folder of Prefect", "another PREFECT_HOME")
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+_prepare()

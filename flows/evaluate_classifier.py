@@ -1,10 +1,13 @@
 """Any classifier's weights to error rates: `python -m flows.evaluate_classifier --help`."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 
 from data_shards.datasets.dataset import Split
+from data_shards.storage import STORAGE_PATTERN
 from flows.command_line import run
 from flows.presets import PresetName, load_preset
 from flows.rows import TableName, evaluation_rows, names_of
@@ -26,8 +29,10 @@ def evaluate_classifier(
     input_size: int = 224,
     mean: Triple = (123.675, 116.28, 103.53),
     scale: Triple = (58.395, 57.12, 57.375),
+    other_classes: Literal["refuse", "leave-out", "rank"] = "refuse",
     preset: PresetName = "demo",
     source: Path | None = None,
+    storage: Annotated[str, Field(pattern=STORAGE_PATTERN)] | None = None,
     split: Split = "val",
     views: Views = 10,
     table: TableName = "evaluation",
@@ -41,26 +46,36 @@ def evaluate_classifier(
     Loading weights runs none of what they hold; the factory's code is run.
 
     Args:
-        weights: Weights files: safetensors, or a state dict saved by torch.save.
+        weights: Weights files: safetensors, or a state dict or a checkpoint that holds one, saved by torch.save.
         factory: What builds the network, package.module:function; called without arguments it returns a module giving logits.
         classes: Text file with the WNID of each output, one per line, in the order of the outputs.
         input_size: Side in pixels of the crops that it reads.
         mean: Of red, green and blue in 0…255, subtracted from every pixel.
         scale: What is left is divided by these; 255 255 255 with a mean of 0 0 0 gives 0…1.
+        other_classes: If the images have others: refuse them, leave-out the outputs of unknown classes, or rank all outputs.
+            With the latter two, images of a class that the list does not name count as wrong.
         preset: Which experiment's images.
         source: Folder or archive that holds the images; synthetic ones need none.
+        storage: How images are stored: square384 or more for a network that reads 384 pixels. Default: the preset's.
         split: Which images: train, val or test.
         views: 10 for the corners, the centre and their reflections, 1 for the centre.
         table: The paper's table that gets the rows, beside the published ones.
-        names: Names of the rows, one for each weights file. Default: the folder two above it.
+        names: Names of the rows, one for each weights file. Default: the folder two above it, or the file.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
-    plan = load_preset(preset, source)
+    plan = load_preset(preset, source, shards={"storage": storage})
     compute = choose_compute(device, None)
     wnids = read_classes(classes)
-    classifier = Classifier(factory=factory, input_size=input_size, mean=mean, scale=scale, wnids=wnids)
+    classifier = Classifier(
+        factory=factory,
+        input_size=input_size,
+        mean=mean,
+        scale=scale,
+        wnids=wnids,
+        other_classes=None if other_classes == "refuse" else other_classes,
+    )
     networks = [open_weights(path) for path in weights]
     rows = evaluation_rows(table, names_of(weights, names))
     with locked(workspace, reuse) as made_in:

@@ -1,5 +1,6 @@
 """Which rows an evaluation measures, and what they are called."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,23 +15,28 @@ ONE_NETWORK = {"table1": "CNN", "fall2009": "CNN with a sixth convolutional laye
 
 
 def names_of(weights: Sequence[Path], names: Sequence[str] | None) -> list[str]:
-    """Return what the rows are called: as given, or `demo-cnn-0` for `runs/demo-cnn-0/<key>/weights.safetensors`.
+    """Return a different name for each row: as given, or `demo-cnn-0` for `runs/demo-cnn-0/<key>/weights.safetensors`.
+
+    Files whose folders are called the same are named by the file, or if that is the same too by as much of the path as differs.
 
     Raises:
-        InputError: not one name for each weights file.
+        InputError: not one name for each weights file, a name or a file that was given twice, or the name of the average's row.
     """
     if names is None:
-        return [path.absolute().parent.parent.name for path in weights]
-    if len(names) != len(weights):
+        names = _names_from([path.expanduser().absolute() for path in weights])
+    elif len(names) != len(weights):
         raise InputError(f"{len(names):,} names for {len(weights):,} weights files; expected one for each")
+    for name, count in Counter([*names, *_together(len(names))]).items():
+        if count > 1:
+            raise InputError(f"the name {name!r} stands for two rows; expected --names with a different name for each")
     return list(names)
 
 
 def evaluation_rows(table: TableName, names: Sequence[str]) -> list[RowPlan]:
     """Return a row for each network, and if there are several one for their average."""
     alone = [RowPlan(table=table, model=name, members=(n,)) for n, name in enumerate(names)]
-    together = RowPlan(table=table, model=f"{len(names)} networks", members=tuple(range(len(names))))
-    return [*alone, together] if len(names) > 1 else alone
+    members = tuple(range(len(names)))
+    return alone + [RowPlan(table=table, model=model, members=members) for model in _together(len(names))]
 
 
 def paper_rows(table: str, num_plain: int, num_starred: int, seed: int) -> list[RowPlan]:
@@ -47,3 +53,30 @@ def paper_rows(table: str, num_plain: int, num_starred: int, seed: int) -> list[
         *(RowPlan(table=table, model=model, members=members) for model, members in rows),
         *(RowPlan(table="members", model=model, members=members) for model, members in alone),
     ]
+
+
+def _together(num_networks: int) -> list[str]:
+    """Return what the row of the average is called, if there is one."""
+    return [f"{num_networks} networks"] if num_networks > 1 else []
+
+
+def _names_from(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest name of each file that no other file has.
+
+    Raises:
+        InputError: a file was given twice.
+    """
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"the weights file {twice} was given twice; give each network once")
+    candidates = [[path.parent.parent.name, path.stem, *_endings(path)] for path in paths]
+    names = []
+    for path, mine in zip(paths, candidates, strict=True):
+        taken = {name for other, theirs in zip(paths, candidates, strict=True) if other != path for name in theirs}
+        names.append(next(name for name in mine if name and name not in taken))
+    return names
+
+
+def _endings(path: Path) -> list[str]:
+    """Return `v1/w.safetensors`, `runs/v1/w.safetensors` and so on, up to the whole path."""
+    return ["/".join(path.parts[-length:]) for length in range(2, len(path.parts))] + [str(path)]

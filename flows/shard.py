@@ -1,5 +1,6 @@
 """Images to shards: `python -m flows.shard --help`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_shards.datasets.class_lists import existing_list, nfc, read_class_list
 from data_shards.datasets.dataset import Split
 from data_shards.storage import STORAGE_PATTERN
 from flows.command_line import run
@@ -17,6 +19,8 @@ from tasks.prepare import choose_splits
 from tasks.shard import shard_split
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
+IGNORED = "ignored "
+"""How the counts of files that are not images begin."""
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -36,7 +40,35 @@ class ShardRecord(BaseModel):
         ]
 
     def __str__(self) -> str:
-        return "\n".join(f"{split:7}{made}" for split, made in self.sets.items())
+        return "\n".join(f"{split:7}{made.path}\n{'':7}{summary(made.counts)}" for split, made in self.sets.items())
+
+
+NOTABLE = {
+    "mended": ("1 image converted from another format", "{} images converted from other formats"),
+    "turned": ("1 image turned upright", "{} images turned upright"),
+    "bad_images": ("1 image left out that cannot be decoded", "{} images left out that cannot be decoded"),
+    "classes_without_images": ("1 class without images", "{} classes without images"),
+}
+"""What is said about counts that are not zero."""
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """Return `1,000 images of 20 classes in 1 shard; 3 images turned upright`."""
+    images, classes, shards = (
+        _number(counts[f"{name}{plural}"], name, plural) for name, plural in (("image", "s"), ("class", "es"), ("shard", "s"))
+    )
+    parts = [f"{images} of {classes} in {shards}"]
+    parts += [
+        (one if counts[name] == 1 else many).format(f"{counts[name]:,}")
+        for name, (one, many) in NOTABLE.items()
+        if counts.get(name)
+    ]
+    ignored = [f"{count:,} {name.removeprefix(IGNORED)}" for name, count in counts.items() if name.startswith(IGNORED)]
+    return "; ".join([*parts, *([f"ignored: {', '.join(ignored)}"] if ignored else [])])
+
+
+def _number(count: int, name: str, plural: str) -> str:
+    return f"{count:,} {name}{plural if count != 1 else ''}"
 
 
 @flow(flow_run_name="shard {dataset}")
@@ -50,6 +82,7 @@ def shard(
     check: bool = True,
     seed: Annotated[int, Field(ge=0)] | None = None,
     wnids: Path | None = None,
+    num_classes: Annotated[int, Field(gt=1)] | None = None,
     md5: Path | None = None,
     workers: Positive | None = None,
     cluster: str | None = None,
@@ -68,7 +101,9 @@ def shard(
         bad_images: error to stop at images that cannot be decoded, report to leave them out and list them.
         check: Whether original images are decoded once to see that they are intact.
         seed: Seed of the shuffle. Default: the preset's.
-        wnids: Text file with the classes to take from a fall release, one WNID per line.
+        wnids: Text file with the classes to take from tiny, folder or a fall release, one WNID or class folder a line.
+        num_classes: How many classes of tiny, the first in WNID order, or of demo (20 or 40). Default: the list's, or the
+            preset's.
         md5: File as md5sum writes it; archives that it names are read first, and refused if they differ.
         workers: Processes that write shards. Default: one per processor.
         cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards instead.
@@ -82,7 +117,9 @@ def shard(
         "bad_images": bad_images,
         "check": check,
     }
-    plan = load_preset(dataset, archives, shards=changes, target={"wnids": wnids})
+    if dataset == "tiny" and num_classes is None and (listed := existing_list(wnids)):
+        num_classes = len({nfc(name) for name in read_class_list(listed)})  # and not the preset's
+    plan = load_preset(dataset, archives, shards=changes, target={"wnids": wnids, "num_classes": num_classes})
     with locked(workspace, reuse) as made_in:
         if md5 is not None and archives is not None:
             check_md5(archives, md5, made_in)

@@ -13,10 +13,9 @@ from model.network.weights import read_info
 from model.training.config import Precision
 from model.training.recipes import RecipeName
 from tasks.compute import choose_compute
-from tasks.job import Weights
 from tasks.jobs.train import Layout
 from tasks.prepare import training_set
-from tasks.train import open_weights, plan_training, train_networks
+from tasks.train import TrainRecord, open_weights, plan_training, read_record, train_networks
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
@@ -37,7 +36,7 @@ def train(
     layout: Layout | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
-) -> Weights:
+) -> TrainRecord:
     """Train one network, from scratch or from other weights; its images are sharded first if they are not yet.
 
     Args:
@@ -76,7 +75,7 @@ def train(
             network = read_info(initial.path).network.model_copy(update={"bottleneck": None})
             name = f"{preset}-fine-tuned-{seed}"
             job = plan_training(name, plan.recipe, network, plan.fine_tuning, data, compute, initial)
-        return train_networks([job], compute, made_in)[0]
+        return read_record(train_networks([job], compute, made_in)[0])
 
 
 if __name__ == "__main__":

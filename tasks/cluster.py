@@ -80,5 +80,7 @@ def _dask(address: str) -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
-        raise InputError("a cluster needs the package prefect-dask; pip install the line of requirements.in") from error
+        raise InputError(
+            "a cluster needs prefect-dask; run .venv/bin/pip install -r requirements-dev.txt in the checkout"
+        ) from error
     return DaskTaskRunner(address=address)

@@ -21,8 +21,8 @@ from tasks.code import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT, PARENT_VARIABLE
 
 WORKERS = "tasks.workers"
-SECONDS_TO_STOP = 25
-"""From SIGTERM to SIGKILL. Training uses them to save its state."""
+SECONDS_TO_STOP = 6
+"""From SIGTERM to SIGKILL. Training uses them to save its state; if they do not suffice, the last checkpoint stands."""
 NUM_LAST_LINES = 20
 
 ENVIRONMENT = {

@@ -9,7 +9,7 @@ from prefect import task
 
 from base.errors import InputError
 from data_shards.datasets.dataset import Split
-from model.evaluation.classifiers import Classifier
+from model.evaluation.classifiers import Classifier, import_from
 from tasks.artifacts import read_manifest
 from tasks.compute import Compute, processors
 from tasks.gpus import held
@@ -43,6 +43,7 @@ def predict_split(
             device=compute.kinds[0],
             classifier=classifier,
             factory_code=None if classifier is None else _source_digest(classifier.factory),
+            factory_folder=None if classifier is None else Path.cwd(),
             dataset=name,
             split=split,
             devices=compute.devices,
@@ -66,10 +67,11 @@ def _source_digest(factory: str) -> str:
         InputError: there is no such module.
     """
     module = factory.partition(":")[0]
+    import_from(Path.cwd())
     try:
         spec = find_spec(module)
     except ImportError as error:
-        raise InputError(f"{module} cannot be imported ({error}); is it in the working folder or installed?") from error
+        raise InputError(f"{module} cannot be imported ({error}); is it in this folder or installed?") from error
     if spec is None or spec.origin is None:
-        raise InputError(f"there is no module {module}; is it in the working folder or installed?")
+        raise InputError(f"there is no module {module}; is it in this folder or installed?")
     return sha256(Path(spec.origin).read_bytes()).hexdigest()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 from prefect import task
 from prefect.runtime import task_run
+from pydantic import BaseModel, ConfigDict
 
 from base.errors import InputError
+from model.evaluation.error_rates import ErrorCounts
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 from tasks.compute import Compute
@@ -17,6 +19,45 @@ from tasks.job import Artifact, Job, Weights
 from tasks.jobs.train import CURVES, METRICS, WEIGHTS, TrainJob
 from tasks.make import make
 from tasks.workspace import Workspace
+
+
+class TrainRecord(BaseModel):
+    """A trained network: where it is, and what it has reached."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    weights: Weights
+    metrics: Path
+    curves: Path
+    val: ErrorCounts | None
+    """On the validation images, of the centre view, when they were last looked at; None if they never were."""
+    epoch: int
+    """After which that was."""
+
+    def __str__(self) -> str:
+        reached = "no errors were measured"
+        if self.val is not None:
+            reached = (
+                f"{self.val.top1_error:.1%} top-1 and {self.val.top5_error:.1%} top-5 error ({self.val.top1_wrong:,} and "
+                f"{self.val.top5_wrong:,} of {self.val.num_images:,} validation images, centre view) after epoch {self.epoch}"
+            )
+        return f"{reached}\nweights  {self.weights}\nmetrics  {self.metrics}\ncurves   {self.curves}"
+
+
+def read_record(weights: Weights) -> TrainRecord:
+    """Return what a finished run of this workspace has reached, from its `metrics.parquet`."""
+    metrics = pd.read_parquet(weights.path.with_name(METRICS))
+    measured = metrics[metrics["val_num_images"].notna()]
+    last = None if measured.empty else measured.iloc[-1]
+    return TrainRecord(
+        weights=weights,
+        metrics=weights.path.with_name(METRICS),
+        curves=weights.path.with_name(CURVES),
+        val=None
+        if last is None
+        else ErrorCounts(*(int(last[f"val_{name}"]) for name in ("num_images", "top1_wrong", "top5_wrong"))),
+        epoch=0 if last is None else int(last["epoch"]),
+    )
 
 
 def _run_name() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +33,20 @@ class Workspace(BaseModel):
         return self.path / "tables"
 
 
+def check_writable(path: Path, name: str = "the workspace", instead: str = "another --workspace") -> None:
+    """Create a folder if it is missing and check that a file can be created in it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {name} {path} ({error.strerror}); give {instead}") from error
+
+
 @contextmanager
 def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
     """Create the workspace if it is missing and hold it for this run.
@@ -40,9 +55,9 @@ def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
         InputError: it cannot be created or written to, or another run holds it.
     """
     path = path.expanduser().absolute()
+    check_writable(path)
     lock = FileLock(path / ".lock", timeout=0)
     try:
-        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise InputError(

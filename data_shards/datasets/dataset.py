@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from base.errors import InputError
 from data_shards.datasets.devkit import Devkit
@@ -139,10 +139,14 @@ class Source(BaseModel, ABC):
         """
 
 
+UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""A path as the user gave it, made absolute: a worker runs in another folder."""
+
+
 class PathSource(Source, ABC):
     """A source that is read from a folder or an archive."""
 
-    path: Path | None = None
+    path: UserPath | None = None
     """(ours) The folder or archive that holds the images, or the folder of the official archives."""
 
     def existing_path(self) -> Path:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from base.errors import InputError
 from data_shards.datasets.class_lists import existing_list, read_wnids, unlisted, words_of
-from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, in_order
+from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, UserPath, in_order
 from data_shards.datasets.finding import WNID, find, has_class_folders, identity
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import check_classes, read_members, read_passed_over
@@ -157,7 +157,7 @@ class FallSource(PathSource):
     kind: Literal["fall2009", "fall2011"]
     """[K12 §6] The release."""
 
-    wnids: Path | None = None
+    wnids: UserPath | None = None
     """[K12 §6] A text file with the classes to use, one WNID a line; by default all classes of the release."""
 
     seed: int = Field(0, ge=0)

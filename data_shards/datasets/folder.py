@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from base.errors import InputError
 from data_shards.datasets.class_lists import choose, existing_list, nfc, suffix_of, unlisted
-from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, as_table, in_order
+from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, UserPath, as_table, in_order
 from data_shards.datasets.image_files import IMAGE_SUFFIXES, PassedOver, kind_of_entry, kind_of_file, sorted_entries, walk
 
 
@@ -133,7 +133,7 @@ class FolderSource(PathSource):
     kind: Literal["folder"] = "folder"
     """(ours) The layout."""
 
-    wnids: Path | None = None
+    wnids: UserPath | None = None
     """(ours) A text file with the classes to use, one folder's name a line; by default all of them."""
 
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> ImageFolder:

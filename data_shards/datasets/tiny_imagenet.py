@@ -27,7 +27,7 @@ from data_shards.datasets.class_lists import (
     unlisted,
     words_of,
 )
-from data_shards.datasets.dataset import Dataset, ImageClass, PathSource, Sample, Split, as_table, in_order
+from data_shards.datasets.dataset import Dataset, ImageClass, PathSource, Sample, Split, UserPath, as_table, in_order
 from data_shards.datasets.image_files import PassedOver
 
 CLASS_LIST = "wnids.txt"
@@ -206,7 +206,7 @@ class TinyImageNetSource(PathSource):
     num_classes: int | None = Field(None, gt=1)
     """(ours) The number of classes, the first in WNID order; by default all of them."""
 
-    wnids: Path | None = None
+    wnids: UserPath | None = None
     """(ours) A text file with the classes to use, one WNID a line; by default all of them."""
 
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> TinyImageNet:

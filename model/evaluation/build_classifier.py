@@ -3,87 +3,112 @@
 Called by `tasks.workers.predict`. The code of the factory runs, since it is the user's own; loading the weights runs no code.
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from base.errors import InputError
-from model.evaluation.classifiers import Classifier, Triple
+from model.evaluation.checkpoints import fit_names, load_checkpoint
+from model.evaluation.classifiers import Classifier, OtherClasses, Triple
+from model.evaluation.error_rates import NUM_BEST
 from model.evaluation.predict import Predictor
 
 
-def build_classifier(classifier: Classifier, weights: Path, wnids: Sequence[str], device: torch.device) -> Predictor:
-    """Return the classifier with its weights and its outputs in the order of the class index.
+class Outputs(NamedTuple):
+    """How the outputs of a network are ranked."""
+
+    wnids: list[str]
+    """The classes that are ranked: those of the images by class index, then perhaps others."""
+    columns: Tensor
+    """The output that belongs to each of them, among those that are kept; their number if there is none."""
+    kept: Tensor | None
+    """The outputs that are ranked; None for all."""
+    note: str
+    """What to tell the user; empty if the classes are the same."""
+
+
+class Kept(nn.Module):
+    """A network with some of its outputs left out."""
+
+    def __init__(self, network: nn.Module, kept: Tensor) -> None:
+        super().__init__()
+        self.network, self.kept = network, kept
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, kept)."""
+        logits: Tensor = self.network(images)
+        return logits[:, self.kept]
+
+
+def build_classifier(
+    classifier: Classifier, weights: Path, wnids: Sequence[str], device: torch.device, say: Callable[[str], None]
+) -> tuple[Predictor, list[str]]:
+    """Return the classifier with its weights, and the classes that its probabilities belong to: first those of the images.
+
+    What was done to fit the weights and the classes goes to `say`.
 
     Raises:
         InputError: its classes are not those of the images, or factory, weights and classes do not fit together.
     """
-    columns = match_classes(classifier.wnids, wnids, classifier.factory)
+    outputs = match_classes(classifier.wnids, wnids, classifier.factory, classifier.other_classes)
     network = _build(classifier.factory)
-    _load(network, weights, classifier.factory)
+    notes = _load(network, weights, classifier.factory)
     network = network.to(device).eval()
-    prepare = partial(normalise, mean=classifier.mean, scale=classifier.scale)
-    predictor = Predictor(network, prepare, columns.to(device))
-    _try_out(predictor, classifier, device)
-    return predictor
+    _try_out(network, classifier, device)
+    for note in (*notes, outputs.note):
+        if note:
+            say(note)
+    if outputs.kept is not None:
+        network = Kept(network, outputs.kept.to(device)).eval()
+    return Predictor(network, _prepare(classifier), outputs.columns.to(device)), outputs.wnids
 
 
-def match_classes(theirs: Sequence[str], ours: Sequence[str], name: str) -> Tensor:
-    """Return the position of each of our classes among theirs.
+def match_classes(theirs: Sequence[str], ours: Sequence[str], name: str, other: OtherClasses | None = None) -> Outputs:
+    """Return where each of our classes is among theirs.
 
     Raises:
-        InputError: a class is missing, unknown or listed twice.
+        InputError: a class is listed twice; or one is missing or unknown and `other` does not allow that, or too few are known.
     """
     if len(set(theirs)) != len(theirs):
         twice = next(wnid for n, wnid in enumerate(theirs) if wnid in theirs[:n])
-        raise InputError(f"{name} names the class {twice} twice; expected each of the {len(ours):,} WNIDs once")
-    missing, unknown = (sorted(set(a) - set(b)) for a, b in ((ours, theirs), (theirs, ours)))
-    if missing or unknown:
-        raise InputError(
-            f"{name} has {len(theirs):,} classes and the images have {len(ours):,}: {_some(missing)} missing, "
-            f"{_some(unknown)} unknown; expected the same WNIDs in any order"
-        )
+        raise InputError(f"{name} names the class {twice} twice; expected each WNID once")
     place = {wnid: n for n, wnid in enumerate(theirs)}
-    return torch.tensor([place[wnid] for wnid in ours])
+    known = {normalize("NFC", wnid) for wnid in ours}
+    missing, unknown = sorted(known - place.keys()), [wnid for wnid in theirs if wnid not in known]
+    differ = (
+        f"{name} has {len(theirs):,} classes and the images have {len(ours):,}: {_some(missing)} missing, "
+        f"{_some(sorted(unknown))} unknown"
+    )
+    if (missing or unknown) and other is None:
+        raise InputError(
+            f"{differ}; expected the same WNIDs in any order; with --other-classes unknown ones are left out of the ranking "
+            f"(leave-out) or ranked as wrong answers (rank), and images of missing ones count as wrong"
+        )
+    if len(known) - len(missing) < 2 or (missing and len(theirs) - len(unknown) * (other == "leave-out") < NUM_BEST):
+        raise InputError(f"{differ}; expected {NUM_BEST} outputs or more to rank, and two or more of the images' classes")
+    kept = [n for n, wnid in enumerate(theirs) if wnid in known] if other == "leave-out" and unknown else None
+    column = place if kept is None else {theirs[n]: column for column, n in enumerate(kept)}
+    ranked = [*ours, *(unknown if kept is None else [])]
+    columns = torch.tensor([column.get(normalize("NFC", wnid), len(column)) for wnid in ranked])
+    what = "left out of the ranking" if kept is not None else "ranked as wrong answers"
+    said = [f"outputs of unknown classes are {what}"] * bool(unknown) + ["images of missing ones count as wrong"] * bool(
+        missing
+    )
+    return Outputs(
+        ranked, columns, None if kept is None else torch.tensor(kept), f"{differ}: {', '.join(said)}" if said else ""
+    )
 
 
 def normalise(images: Tensor, mean: Triple, scale: Triple) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory: (value − mean) ÷ scale."""
     values = images.to(torch.float32)
     return values.sub_(values.new_tensor(mean)).div_(values.new_tensor(scale)).permute(0, 3, 1, 2)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.safetensors` file or of a state dict saved by torch, without running code from the file.
-
-    Raises:
-        InputError: there is no such file, it is neither of these, or it is a pickle that wants to run code.
-    """
-    if not path.is_file():
-        raise InputError(f"no weights file {path}; expected safetensors or a state dict saved by torch.save")
-    try:
-        return load_file(path)
-    except SafetensorError:
-        pass
-    try:
-        with warnings.catch_warnings(action="ignore"):  # what torch warns about is refused below
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # other bytes can make it raise anything
-        raise InputError(
-            f"{path} is neither safetensors nor a state dict of plain tensors, and no code in it will be run; "
-            f"save the state_dict() of the model"
-        ) from error
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{path} holds a {type(found).__name__} and not tensors by name; save the state_dict() of the model")
-    return found
 
 
 def _build(factory: str) -> nn.Module:
@@ -97,26 +122,39 @@ def _build(factory: str) -> nn.Module:
     return network
 
 
-def _load(network: nn.Module, weights: Path, factory: str) -> None:
-    tensors = load_tensors(weights)
+def _prepare(classifier: Classifier) -> Callable[[Tensor], Tensor]:
+    return partial(normalise, mean=classifier.mean, scale=classifier.scale)
+
+
+def _load(network: nn.Module, weights: Path, factory: str) -> list[str]:
+    """Load the weights if torch's own strict loading accepts them; return what was done to the names of the tensors."""
     expected = network.state_dict()
-    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    tensors, notes, _ = fit_names(load_checkpoint(weights), expected.keys())
+    try:
+        missing, unknown = network.load_state_dict(tensors, strict=False)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{weights} does not fit {factory}: {_first_misfit(tensors, expected) or error}") from error
     if missing or unknown:
-        raise InputError(f"{weights} does not fit {factory}: {_some(missing)} missing, {_some(unknown)} unknown")
-    for name, value in tensors.items():
-        if value.shape != expected[name].shape:
-            raise InputError(
-                f"{weights} does not fit {factory}: {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)}"
-            )
-    network.load_state_dict(tensors)
+        raise InputError(
+            f"{weights} does not fit {factory}: {_some(sorted(missing))} missing, {_some(sorted(unknown))} unknown"
+        )
+    return [f"{weights}: {note}" for note in notes]
 
 
-def _try_out(predictor: Predictor, classifier: Classifier, device: torch.device) -> None:
+def _first_misfit(tensors: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    for name in tensors.keys() & expected.keys():
+        found, wanted = (getattr(one[name], "shape", None) for one in (tensors, expected))
+        if found is not None and wanted is not None and found != wanted:
+            return f"{name} is {tuple(found)}, expected {tuple(wanted)}"
+    return None
+
+
+def _try_out(network: nn.Module, classifier: Classifier, device: torch.device) -> None:
     """Check with one grey image that the sizes fit, before hours are spent."""
     side, num_classes = classifier.input_size, len(classifier.wnids)
     try:
         with torch.inference_mode():
-            logits = predictor.network(predictor.prepare(torch.full((1, side, side, 3), 128, dtype=torch.uint8, device=device)))
+            logits = network(_prepare(classifier)(torch.full((1, side, side, 3), 128, dtype=torch.uint8, device=device)))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{classifier.factory} cannot read an image of {side} × {side} px ({error})") from error
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, num_classes):

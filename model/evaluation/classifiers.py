@@ -3,13 +3,17 @@
 `model.evaluation.build_classifier` builds it.
 """
 
+import sys
 from pathlib import Path
+from typing import Any, Literal
+from unicodedata import normalize
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from base.errors import InputError
 
 Triple = tuple[float, float, float]
+OtherClasses = Literal["leave-out", "rank"]
 
 
 class Classifier(BaseModel):
@@ -27,6 +31,20 @@ class Classifier(BaseModel):
     """(ours) Divisors after that; the usual values for ImageNet, in 0…255."""
     wnids: tuple[str, ...] = Field(min_length=2)
     """The WNID of each of its outputs, in their order."""
+    other_classes: OtherClasses | None = None
+    """(ours) What happens to outputs of classes that the images do not have: they are left out of the ranking, or ranked as
+    wrong answers. With either the images may have classes without an output. By default both are refused."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is None is absent, so that a new field changes no key."""
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+def import_from(folder: Path) -> None:
+    """Let modules of the folder be imported, behind those of this project."""
+    if str(folder) not in sys.path[:2]:
+        sys.path.insert(1, str(folder))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -44,4 +62,4 @@ def read_classes(path: Path) -> tuple[str, ...]:
     for number, line in enumerate(lines, start=1):
         if len(line.split()) != 1:
             raise InputError(f"{path}, line {number:,}: found {line[:40]!r}, expected one WNID")
-    return tuple(line.strip() for line in lines)
+    return tuple(normalize("NFC", line.strip()) for line in lines)

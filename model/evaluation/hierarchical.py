@@ -14,10 +14,11 @@ def total_costs(guesses: Integers, true: Integers, cost_matrix: CostMatrix) -> I
     """Return the cost summed over all images with the first one, two, … guesses (guesses,).
 
     An image costs the minimum over its guesses (N, guesses) of the cost against the truth (N,). `cost_matrix` (classes,
-    classes) has the height of the lowest common ancestor. A missing guess, written as the number of classes, costs the maximum.
+    classes) has the height of the lowest common ancestor. A guess that is missing or of another class, the
+    number of classes or more, costs the maximum.
     """
     none = np.full(len(cost_matrix), cost_matrix.max(), np.int64)
-    costs = np.vstack((cost_matrix, none))[guesses, true[:, None]]  # (N, guesses)
+    costs = np.vstack((cost_matrix, none))[np.minimum(guesses, len(cost_matrix)), true[:, None]]  # (N, guesses)
     totals: Integers = np.minimum.accumulate(costs, axis=1).sum(axis=0, dtype=np.int64)
     return totals
 

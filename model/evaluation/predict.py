@@ -13,9 +13,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 VIEWS_PER_PASS = 100
 """(ours) Ten images in ten views, or a hundred in one: shards of a thousand divide evenly, and larger passes are not faster."""
+
+
+NO_OUTPUT = -torch.finfo(torch.float32).tiny
+"""(ours) The probability of a class without an output: ranked behind an output whose probability has become zero."""
 
 
 class Predictor(NamedTuple):
@@ -26,7 +31,7 @@ class Predictor(NamedTuple):
     prepare: Callable[[Tensor], Tensor]
     """From uint8 (N, H, W, 3) to the input of the network, (N, 3, H, W)."""
     columns: Tensor | None = None
-    """The output that belongs to each class index; None if they are in the same order."""
+    """The output of each class index, the number of outputs for a class without one; None if the order is the same."""
 
 
 def pass_sizes(shard_sizes: Iterable[int], num_views: int) -> list[int]:
@@ -81,4 +86,4 @@ def _one_pass(predictors: Sequence[Predictor], views: Tensor) -> list[Tensor]:
 def _averaged(predictor: Predictor, views: Tensor, num_views: int) -> Tensor:
     logits: Tensor = predictor.network(predictor.prepare(views))
     probs = logits.float().softmax(dim=1).view(-1, num_views, logits.shape[1]).mean(dim=1)
-    return probs if predictor.columns is None else probs[:, predictor.columns]
+    return probs if predictor.columns is None else pad(probs, (0, 1), value=NO_OUTPUT)[:, predictor.columns]

@@ -37,6 +37,8 @@ class PredictJob(Job):
     """How a network that is not of this project is built and fed."""
     factory_code: str | None = None
     """SHA-256 of the file that holds its factory."""
+    factory_folder: Resource[Path | None] = None
+    """Where the module of its factory may be, besides what is installed: the folder that the user stands in."""
     dataset: Resource[str]
     split: Resource[str]
     devices: Resource[tuple[str, ...]] = ("cpu",)

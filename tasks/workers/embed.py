@@ -55,7 +55,7 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
     if not missing:
         return
     shards = replace(shards, samples=pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing]))
-    opened = [_open(job, directory, shards, device) for directory, job in jobs.items()]
+    opened = [_open(job, directory, shards, device, progress) for directory, job in jobs.items()]
     for crop in sorted({one.crop for one in opened}):
         some = [one for one in opened if one.crop == crop]
         for num_images in _write(some, Loader(shards, crop, job.batch_size, device, job.num_threads), job):
@@ -63,12 +63,12 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
             progress.report(done, total, "images")
 
 
-def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device) -> Embedded:
+def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device, progress: Progress) -> Embedded:
     about: dict[str, Any] = {"dataset": job.dataset, "split": job.split, "shards": job.shards.digest}
     if job.weights is None:
         crop = job.crop or shards.side
         return Embedded(job, directory, None, crop, {**about, "space": "pixels", "crop": crop})
-    network = open_network(job.weights.path, job.classifier, shards, device)
+    network = open_network(job.weights.path, job.classifier, None, shards, device, progress.say)
     embedder = Embedder(features_of(network.predictor.network, job.layer), network.predictor.prepare)
     about |= {
         "space": "features",

@@ -3,7 +3,7 @@
 Imported by `tasks.workers.predict` and `tasks.workers.embed`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from base.errors import InputError
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
 from model.evaluation.build_classifier import build_classifier
-from model.evaluation.classifiers import Classifier
+from model.evaluation.classifiers import Classifier, import_from
 from model.evaluation.predict import Predictor, cut, pass_sizes
 from model.network.inputs import subtract_mean
 from model.network.weights import load_weights
@@ -32,15 +32,31 @@ class Opened(NamedTuple):
     """What its files say about its inputs."""
 
 
-def open_network(weights: Path, classifier: Classifier | None, shards: ShardSet, device: torch.device) -> Opened:
+def open_network(
+    weights: Path,
+    classifier: Classifier | None,
+    factory_folder: Path | None,
+    shards: ShardSet,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Opened:
     """Return the network of a weights file, ours or any other.
+
+    A classifier's factory may be a module of its folder, by default the current one. What was done to fit its weights and
+    classes goes to `say`.
 
     Raises:
         InputError: its classes are not those of the shards, or its crops do not fit their images.
     """
     if classifier is not None:
-        predictor = build_classifier(classifier, weights, shards.wnids, device)
-        fed: dict[str, Any] = {"factory": classifier.factory, "mean": classifier.mean, "scale": classifier.scale}
+        import_from(factory_folder or Path.cwd())
+        predictor, wnids = build_classifier(classifier, weights, shards.wnids, device, say)
+        fed: dict[str, Any] = {
+            "factory": classifier.factory,
+            "mean": classifier.mean,
+            "scale": classifier.scale,
+            "wnids": wnids,
+        }
         crop = classifier.input_size
     else:
         network, info = load_weights(weights)
@@ -53,9 +69,8 @@ def open_network(weights: Path, classifier: Classifier | None, shards: ShardSet,
         mean = info.colours.mean if info.colours.mean_image is None else "mean image"
         fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:
-        raise InputError(
-            f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: shard with a larger side"
-        )
+        advice = "shard with a larger side" if classifier is None else f"give --storage square{crop} or more"
+        raise InputError(f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: {advice}")
     return Opened(predictor, crop, fed)
 
 

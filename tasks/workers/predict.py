@@ -4,7 +4,7 @@ Images are decoded once for all networks. The predictions of every shard are a p
 killed continues with the shards that lack one. `tasks.workers.join` joins the parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from base.errors import InputError
-from base.progress import Progress
+from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
 from model.evaluation.predict import pass_sizes, predict
@@ -54,7 +54,8 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
     if not missing:
         return
     shards = replace(shards, samples=pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing]))
-    networks = [_open(job, directory, shards, device) for directory, job in jobs.items()]
+    say = progress.say if share.number == 0 else Silent().say  # the other processes would repeat it
+    networks = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     for crop in sorted({tested.network.crop for tested in networks}):
         loader = Loader(shards, crop, job.batch_size, device, job.num_threads)
         some = [tested for tested in networks if tested.network.crop == crop]
@@ -63,8 +64,8 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
             progress.report(done, total, "images")
 
 
-def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device) -> Tested:
-    network = open_network(job.weights.path, job.classifier, shards, device)
+def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Tested:
+    network = open_network(job.weights.path, job.classifier, job.factory_folder, shards, device, say)
     packages = ("torch", "nvidia-dali-cuda130", "numpy", "pyarrow")
     about = {
         **job.about,

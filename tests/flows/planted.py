@@ -69,6 +69,16 @@ def endless() -> None:
 
 
 @flow
+def stubborn(workspace: Path = Path("made")) -> None:
+    """Run a worker that ignores SIGTERM.
+
+    Args:
+        workspace: Not used.
+    """
+    work("ignore")
+
+
+@flow
 def full_disk() -> None:
     """Fail as the operating system does."""
     Path("/dev/full").write_text("a")

@@ -1,12 +1,17 @@
 """The flows as programs, run as a user would."""
 
+import fcntl
 import importlib
 import inspect
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -120,24 +125,64 @@ def test_a_result_is_the_last_line_and_alone_on_standard_output(home):
     assert rest == ["", "3 results"]
 
 
-def test_ctrl_c_ends_a_run_and_its_server_within_seconds(tmp_path, home):
-    command = [sys.executable, "-m", "tests.flows.planted", "endless"]
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        run = subprocess.Popen(
-            command, stdout=out, stderr=out, env={**os.environ, "PREFECT_HOME": str(home)}, start_new_session=True
-        )
-    deadline = time.monotonic() + 60
-    while "the work: starting" not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    time.sleep(1)
-    os.killpg(run.pid, signal.SIGINT)
-    assert run.wait(20) == 130
-    assert log.read_text().splitlines()[-1] == "interrupted; the same command continues with what is missing"
-    assert "Traceback" not in log.read_text()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.pid, 0)
+CONTINUES = "; the same command continues with what is missing"
+
+
+@pytest.mark.parametrize(
+    ("flow", "sent", "code", "sentence"),
+    [
+        ("endless", [signal.SIGINT], 130, f"interrupted: nothing was made yet{CONTINUES}"),
+        ("endless", [signal.SIGTERM], 143, f"interrupted: nothing was made yet{CONTINUES}"),
+        (
+            "stubborn",
+            [signal.SIGINT],
+            130,
+            f"interrupted: made keeps every finished step and the last checkpoint of a training{CONTINUES}",
+        ),
+        ("stubborn", [signal.SIGINT] * 2, 130, f"interrupted twice: ended at once{CONTINUES}"),
+    ],
+)
+def test_ctrl_c_and_sigterm_end_a_run_its_workers_and_its_server(flow, sent, code, sentence, home):
+    """On a terminal, which sends SIGINT to every process; SIGTERM is for the flow's process alone."""
+    terminal, inside = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.flows.planted", flow],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**os.environ, "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"},
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )
+    os.close(inside)
+    shown, deadline = "", time.monotonic() + 90
+    while "0/1 images" not in shown:
+        assert time.monotonic() < deadline, shown
+        shown += os.read(terminal, 65536).decode()
+    time.sleep(2)
+    for which in sent:
+        if which == signal.SIGINT:
+            os.write(terminal, b"\x03")
+        else:
+            run.send_signal(which)
+        time.sleep(1)
+    with suppress(OSError):  # the last process has closed the terminal
+        while data := os.read(terminal, 65536):
+            shown += data.decode()
+    assert run.wait(20) == code, shown
+    assert shown.splitlines()[-1] == sentence
+    assert "Traceback" not in shown
+    assert not living(run.pid)
+
+
+def living(group):
+    """Return the processes of a group that are not zombies, which only wait for the init process of a container."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = stat.read_text().rpartition(") ")
+            if rest.split()[0] != "Z" and int(rest.split()[2]) == group:
+                found.append(name)
+    return found
 
 
 def folder(tmp_path, content):

@@ -1,7 +1,7 @@
 """A classifier is built with its classes in order, its weights are loaded without running code, and misfits are refused."""
 
-import os
-import pickle
+import re
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -9,8 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from base.errors import InputError
-from model.evaluation.build_classifier import build_classifier, load_tensors, match_classes, normalise
+from model.evaluation.build_classifier import build_classifier, match_classes, normalise
 from model.evaluation.classifiers import Classifier
+from model.evaluation.error_rates import true_ranks
+from model.evaluation.predict import NO_OUTPUT, predict
 
 WNIDS = ["n1", "n2", "n3"]
 
@@ -51,7 +53,7 @@ def classifier(**changes):
 
 
 def build(weights, **changes):
-    return build_classifier(classifier(**changes), weights, WNIDS, torch.device("cpu"))
+    return build_classifier(classifier(**changes), weights, WNIDS, torch.device("cpu"), print)[0]
 
 
 def test_outputs_are_put_in_the_order_of_the_classes(weights):
@@ -65,59 +67,6 @@ def test_outputs_are_put_in_the_order_of_the_classes(weights):
 def test_inputs_are_normalised_as_it_was_trained():
     image = torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8)
     assert normalise(image, (10, 10, 10), (2, 5, 10)).flatten().tolist() == [0, 2, 2]
-
-
-@pytest.mark.parametrize("save", [torch.save, lambda tensors, path: save_file(tensors, path)])
-def test_weights_are_safetensors_or_a_state_dict(tmp_path, save):
-    save(IDENTITY, tmp_path / "w")
-    assert torch.equal(load_tensors(tmp_path / "w")["2.weight"], torch.eye(3))
-
-
-class Malicious:
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def saved_by_torch(thing, path):
-    torch.save({"2.weight": thing}, path)
-
-
-def pickled(thing, path):
-    path.write_bytes(pickle.dumps({"2.weight": thing}))
-
-
-@pytest.mark.parametrize("save", [saved_by_torch, pickled])
-def test_weights_that_want_code_to_run_are_refused_and_nothing_runs(tmp_path, save):
-    evil = Malicious()
-    evil.path = tmp_path / "was-here"
-    save(evil, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="neither safetensors nor a state dict of plain tensors, and no code in it will be"):
-        load_tensors(tmp_path / "w.pt")
-    assert not evil.path.exists()
-
-
-def test_a_whole_pickled_module_is_refused(tmp_path):
-    torch.save(small(), tmp_path / "w.pt")
-    with pytest.raises(InputError, match=r"save the state_dict\(\) of the model"):
-        load_tensors(tmp_path / "w.pt")
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04broken"])
-def test_a_file_without_weights_is_refused(tmp_path, content):
-    (tmp_path / "w").write_bytes(content)
-    with pytest.raises(InputError, match="w is neither safetensors nor a state dict"):
-        load_tensors(tmp_path / "w")
-
-
-def test_a_list_of_tensors_has_no_names(tmp_path):
-    torch.save([torch.zeros(1)], tmp_path / "w")
-    with pytest.raises(InputError, match="w holds a list and not tensors by name"):
-        load_tensors(tmp_path / "w")
-
-
-def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(InputError, match="no weights file .*none; expected safetensors or a state dict"):
-        load_tensors(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +91,7 @@ def test_weights_of_another_network_are_refused(tmp_path, tensors, message):
             r"2 classes and the images have 3: 1 \(n3\) missing, none unknown; expected the same WNIDs in any order",
         ),
         (("n1", "n2", "n4"), r"3 classes and the images have 3: 1 \(n3\) missing, 1 \(n4\) unknown"),
-        (("n1", "n2", "n3", "n2"), "names the class n2 twice; expected each of the 3 WNIDs once"),
+        (("n1", "n2", "n3", "n2"), "names the class n2 twice; expected each WNID once"),
     ],
 )
 def test_a_class_list_that_does_not_match_is_refused(weights, theirs, message):
@@ -151,7 +100,73 @@ def test_a_class_list_that_does_not_match_is_refused(weights, theirs, message):
 
 
 def test_the_same_classes_in_any_order_match():
-    assert match_classes(["b", "c", "a"], ["a", "b", "c"], "x").tolist() == [2, 0, 1]
+    found = match_classes(["b", "c", "a"], ["a", "b", "c"], "x")
+    assert (found.wnids, found.columns.tolist(), found.kept, found.note) == (["a", "b", "c"], [2, 0, 1], None, "")
+
+
+SIX = ["z", "b", "c", "a", "y", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "other", "wnids", "columns", "kept", "note"),
+    [
+        (SIX, "abcde", "rank", "abcdezy", [3, 1, 2, 5, 6, 0, 4], None, "2 (y, z) unknown: outputs .* ranked as wrong answers"),
+        (SIX, "abcde", "leave-out", "abcde", [2, 0, 1, 3, 4], [1, 2, 3, 5, 6], "none missing, 2 .* left out of the ranking"),
+        (list("bcdef"), "abcdef", "rank", "abcdef", [5, 0, 1, 2, 3, 4], None, "1 (a) missing, none unknown: images of missing"),
+        (SIX, "abcdex", "leave-out", "abcdex", [2, 0, 1, 3, 4, 5], [1, 2, 3, 5, 6], "unknown classes are left .*, images of"),
+        (["e\u0301", "b"], ["b", "é"], None, ["b", "é"], [1, 0], None, ""),
+    ],
+)
+def test_more_or_fewer_classes_are_ranked_as_was_asked(theirs, ours, other, wnids, columns, kept, note):
+    theirs = [normalize("NFC", wnid) for wnid in theirs]
+    found = match_classes(theirs, list(ours), "x", other)
+    assert (found.wnids, found.columns.tolist()) == (list(wnids), columns)
+    assert (None if found.kept is None else found.kept.tolist()) == kept
+    assert re.search(note.replace("(", r"\(").replace(")", r"\)"), found.note)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "other", "message"),
+    [
+        (
+            "vwxyz",
+            "abcde",
+            "rank",
+            "5 .* missing, 5 .* unknown; expected 5 outputs or more to rank, and two or more of the images'",
+        ),
+        ("abcd", "abcdef", "rank", r"2 \(e, f\) missing, none unknown; expected 5 outputs or more"),
+        ("abcdwxyz", "abcdef", "leave-out", "expected 5 outputs or more to rank"),
+        ("abz", "abc", None, "with --other-classes unknown ones are left out of the ranking .leave-out. or ranked as wrong"),
+    ],
+)
+def test_classes_that_cannot_be_ranked_are_refused(theirs, ours, other, message):
+    with pytest.raises(InputError, match=message):
+        match_classes(list(theirs), list(ours), "x", other)
+
+
+def seven_outputs():
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(3, 7))
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ("rank", [NO_OUTPUT, 3, 0, 4, 5, 6, 1, 2]),
+        ("leave-out", [NO_OUTPUT, 3, 0, 4, 5, 6]),
+    ],
+)
+def test_probabilities_are_those_of_the_outputs_that_are_ranked(tmp_path, other, expected):
+    logits = torch.tensor([3.0, -1.0, 2.0, 0.5, -2.0, 1.0, 0.0])
+    save_file({"2.weight": torch.zeros(7, 3), "2.bias": logits}, tmp_path / "w")
+    names = ("c", "y", "z", "b", "d", "e", "f")
+    plan = classifier(factory=f"{__name__}:seven_outputs", wnids=names, other_classes=other)
+    predictor, wnids = build_classifier(plan, tmp_path / "w", list("abcdef"), torch.device("cpu"), print)
+    assert wnids == list("abcdef") + (["y", "z"] if other == "rank" else [])
+    probs = next(predict([predictor], [torch.zeros(1, 1, 8, 8, 3, dtype=torch.uint8)]))[0][0]
+    kept = logits if other == "rank" else logits[[0, 3, 4, 5, 6]]
+    ranked = logits.sub(kept.exp().sum().log()).exp()
+    assert probs.tolist() == pytest.approx([place if place == NO_OUTPUT else float(ranked[place]) for place in expected])
+    assert int(true_ranks(probs[None], torch.tensor([0]))) == len(wnids)  # a class without an output is the last
 
 
 @pytest.mark.parametrize(
