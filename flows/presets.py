@@ -18,7 +18,7 @@ from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
-PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"]
+PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"]
 
 
 class Preset(BaseModel):
@@ -131,6 +131,9 @@ FALL2009 = Preset(
 FALL2011 = Preset(target=FallSource(kind="fall2011"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
 """[K12 §6] What starred networks are pre-trained on."""
 
+WINTER21 = Preset(target=FallSource(kind="winter21"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
+"""(ours) Fall 2011's successor, which is handed out in its place."""
+
 PRESETS: dict[PresetName, Preset] = {
     "demo": DEMO,
     "tiny": TINY,
@@ -139,6 +142,7 @@ PRESETS: dict[PresetName, Preset] = {
     "ilsvrc2012": ILSVRC2012,
     "fall2009": FALL2009,
     "fall2011": FALL2011,
+    "winter21": WINTER21,
 }
 
 

@@ -56,7 +56,10 @@ ILSVRC2012 = Release(
     {
         "train": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_train", "train", "ILSVRC/Data/CLS-LOC/train"),
         "val": ("ILSVRC2012_img_val.tar", "ILSVRC2012_img_val", "val", "ILSVRC/Data/CLS-LOC/val"),
-        "test": ("ILSVRC2012_img_test*.tar", "ILSVRC2012_img_test*", "test", "ILSVRC/Data/CLS-LOC/test"),
+        "test": (
+            *("ILSVRC2012_img_test_v10102019.tar", "ILSVRC2012_img_test*.tar"),  # the first has the images patched in 2019
+            *("ILSVRC2012_img_test*", "test", "ILSVRC/Data/CLS-LOC/test"),
+        ),
     },
     ("ILSVRC2012_devkit_t12*",),
     {"val": "ILSVRC2012_validation_ground_truth.txt"},
@@ -127,6 +130,12 @@ class Ilsvrc(Dataset):
             "meta": sha256(self._devkit_files.read("meta.mat")).hexdigest(),
             "truth": None if truth is None else sha256(truth[1]).hexdigest(),
         }
+
+    def found(self, split: Split) -> str | None:
+        """Return which of several archives of the split is read."""
+        taken = self._images(split)
+        others = [path.name for path in sorted(self.root.glob(f"ILSVRC2012_img_{split}*.tar")) if path != taken]
+        return f"reading {taken.name} and not {', '.join(others)}" if others else None
 
     def official_count(self, split: Split) -> int | None:
         """Return how many images the official archive holds."""

@@ -291,7 +291,11 @@ def test_every_layout_of_the_validation_images_gives_the_same_shards(
             ["ILSVRC2012_img_train.tar"],
             {"train": "^no ILSVRC2012_img_train.tar in .*; expected ILSVRC2012_img_train.tar or"},
         ),
-        ("ilsvrc2012", ["ILSVRC2012_img_test_v10102019.tar"], {"test": r"^no ILSVRC2012_img_test\*.tar in"}),
+        (
+            "ilsvrc2012",
+            ["ILSVRC2012_img_test_v10102019.tar"],
+            {"test": r"^no ILSVRC2012_img_test_v.*\.tar in.* or ILSVRC2012_img_test\*\.tar or"},
+        ),
         (
             "ilsvrc2012",
             ["ILSVRC2012_devkit_t12.tar.gz"],
@@ -418,3 +422,17 @@ def test_other_files_beside_the_archives_are_ignored(name: str, tmp_path: Path, 
     dataset = open_listed("ilsvrc2012", official.root, "val")
     assert dataset.splits()["test"] is not None
     assert len(dataset.samples("val")) == 10
+
+
+def test_the_test_archive_patched_in_2019_is_preferred_and_said(
+    tmp_path: Path, write_official: Any, open_listed: Any, tar: Any, picture: Any
+) -> None:
+    official = write_official(tmp_path / "archives", "ilsvrc2012")
+    assert open_listed("ilsvrc2012", official.root, "test").found("test") is None
+    (official.root / "ILSVRC2012_img_test.tar").write_bytes(tar([("test/ILSVRC2012_test_00000001.JPEG", picture(500))]))
+    dataset = open_listed("ilsvrc2012", official.root, "test")
+    assert [path.name for path in dataset.archives("test")] == ["ILSVRC2012_img_test_v10102019.tar"]
+    assert dataset.found("test") == "reading ILSVRC2012_img_test_v10102019.tar and not ILSVRC2012_img_test.tar"
+    assert dataset.found("val") is None
+    (official.root / "ILSVRC2012_img_test_v10102019.tar").unlink()
+    assert len(open_listed("ilsvrc2012", official.root, "test").samples("test")) == 1

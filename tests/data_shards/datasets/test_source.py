@@ -21,6 +21,7 @@ FIELDS = {
     "ilsvrc2012": {"path"},
     "fall2009": {"path", "wnids", "seed"},
     "fall2011": {"path", "wnids", "seed"},
+    "winter21": {"path", "wnids", "seed"},
 }
 
 
@@ -80,7 +81,7 @@ def test_a_kind_that_needs_a_path_is_refused_without_one(kind: str, tmp_path: Pa
         validated(kind=kind).open(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"])
+@pytest.mark.parametrize("kind", ["folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"])
 def test_a_file_is_refused_if_a_folder_is_needed(kind: str, tmp_path: Path) -> None:
     (tmp_path / "train.tar").touch()
     source = validated(kind=kind, path=tmp_path / "train.tar")
@@ -88,7 +89,7 @@ def test_a_file_is_refused_if_a_folder_is_needed(kind: str, tmp_path: Path) -> N
         source.open(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"])
+@pytest.mark.parametrize("kind", ["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"])
 def test_an_official_release_is_named_by_its_kind(kind: str, tmp_path: Path) -> None:
     assert validated(kind=kind, path=tmp_path).open(tmp_path).name == kind
 
@@ -112,7 +113,7 @@ def test_a_missing_path_is_refused(kind: str, tmp_path: Path) -> None:
         ({}, "Unable to extract tag using discriminator 'kind'"),
         (
             {"kind": "imagenet"},
-            "'imagenet' .*'synthetic', 'tiny-imagenet', 'folder', 'ilsvrc2010', 'ilsvrc2012', 'fall2009', 'fall2011'",
+            f"'imagenet' .*{', '.join(repr(kind) for kind in FIELDS)}",
         ),
         ({"kind": "synthetic", "num_classes": 30}, "num_classes\n.*20 or 40"),
         ({"kind": "tiny-imagenet", "num_classes": 1}, "num_classes\n.*greater than 1"),
