@@ -10,6 +10,7 @@ from data_shards.datasets.dataset import Split
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.source import AnySource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
@@ -18,7 +19,7 @@ from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
-PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"]
+PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21", "parquet"]
 
 
 class Preset(BaseModel):
@@ -113,6 +114,9 @@ _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv
 FOLDER = Preset(target=FolderSource(), superset=None, **_FULL_SIZE)
 """Your own folder of class folders."""
 
+PARQUET = Preset(target=ParquetSource(), superset=None, **_FULL_SIZE)
+"""Images in Hugging Face's Parquet files."""
+
 ILSVRC2010 = Preset(
     target=IlsvrcSource(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
 )
@@ -143,6 +147,7 @@ PRESETS: dict[PresetName, Preset] = {
     "fall2009": FALL2009,
     "fall2011": FALL2011,
     "winter21": WINTER21,
+    "parquet": PARQUET,
 }
 
 

@@ -7,10 +7,11 @@ from pydantic import Field
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 
 AnySource = Annotated[
-    SyntheticSource | TinyImageNetSource | FolderSource | IlsvrcSource | FallSource, Field(discriminator="kind")
+    SyntheticSource | TinyImageNetSource | FolderSource | IlsvrcSource | FallSource | ParquetSource, Field(discriminator="kind")
 ]
 """A source of any kind; `kind` decides its fields."""

@@ -9,6 +9,7 @@ from base.errors import InputError
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.planning import ShardConfig
@@ -21,7 +22,7 @@ from model.training.recipes import CODE2012
 SOURCES = re.compile(r"\[(K12|CHM|CCN2|LB|INF)[^\]]*\]|\(ours\)|Plays |Its number of classes")
 
 
-SOURCE_TYPES = [SyntheticSource, TinyImageNetSource, FolderSource, IlsvrcSource, FallSource]
+SOURCE_TYPES = [SyntheticSource, TinyImageNetSource, FolderSource, IlsvrcSource, FallSource, ParquetSource]
 
 
 @pytest.mark.parametrize("config", [ShardConfig, Initial, NetworkConfig, TrainConfig, *SOURCE_TYPES])

@@ -22,6 +22,7 @@ FIELDS = {
     "fall2009": {"path", "wnids", "seed"},
     "fall2011": {"path", "wnids", "seed"},
     "winter21": {"path", "wnids", "seed"},
+    "parquet": {"path", "wnids"},
 }
 
 
