@@ -174,18 +174,18 @@ def plain_tar(archive: Path, unpack_dir: Path) -> Path:
     """
     if archive.is_dir() or archive.suffix == ".tar":
         return archive
-    with _readable(archive):
+    with readable(archive):
         return archive if _is_plain_tar(archive) else _plain_copy(archive, unpack_dir)
 
 
 def _archive_regions(archive: Path, unpack_dir: Path) -> tuple[dict[str, Region], dict[str, str]]:
     """Return where each file is: in the archive itself if it is a plain tar, else in its plain copy; and what is not a file."""
-    with _readable(archive):
+    with readable(archive):
         return _tar_regions(archive if _is_plain_tar(archive) else _plain_copy(archive, unpack_dir))
 
 
 @contextmanager
-def _readable(archive: Path) -> Iterator[None]:
+def readable(archive: Path) -> Iterator[None]:
     """Turn what Python's readers raise into an error that names the archive."""
     try:
         yield
@@ -246,7 +246,8 @@ def _is_plain_tar(archive: Path) -> bool:
     return True
 
 
-def _zip_members(archive: Path) -> Iterator[Member]:
+def zip_members(archive: Path) -> Iterator[Member]:
+    """Yield the files and links of a zip."""
     with zipfile.ZipFile(archive) as zipped:
         _check_zip(zipped.infolist(), archive)
         for info in zipped.infolist():
@@ -291,8 +292,10 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
+def tar_members(archive: Path | IO[bytes]) -> Iterator[Member]:
+    """Yield the files and links of a tar, compressed or not."""
+    source: Any = {"name": archive} if isinstance(archive, Path) else {"fileobj": archive}
+    with tarfile.open(**source, mode="r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
         for found in tar:
             member = tarfile.TarInfo(found.name)
             if found.isreg():
@@ -309,7 +312,7 @@ def _tar_members(archive: Path) -> Iterator[Member]:
 def _plain_copy(archive: Path, unpack_dir: Path) -> Path:
     _check_compression(archive)
     status = archive.stat()
-    members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+    members = zip_members(archive) if zipfile.is_zipfile(archive) else tar_members(archive)
     mark = f"{archive.name} {status.st_size} {status.st_mtime_ns}"
     return copy_once(archive.name.split(".")[0], mark, unpack_dir, members)
 

@@ -2,8 +2,11 @@
 
 A training archive is a tar with one tar for each synset. Validation and test archives are flat, and their truth follows the
 sorted file names [devkit readme]. The test labels of 2012 are not public: its test images have no WNID.
+
+Files of 2012 in another form (`data_shards.datasets.ilsvrc_forms`) are recognised by their names and copied to a plain tar.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,15 +17,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
 from data_shards.datasets.class_lists import text_lines
 from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
-from data_shards.datasets.finding import find, has_class_folders, identity, need
+from data_shards.datasets.finding import find, has_class_folders, need
+from data_shards.datasets.ilsvrc_forms import FORMS, MAPPING, SOLUTION, Form, Kaggle, form_of
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import check_classes, read_members, read_passed_over
+from data_shards.datasets.packed import copied, copy_said, identities
 
 
 class Release(NamedTuple):
@@ -88,9 +94,8 @@ class Ilsvrc(Dataset):
         return self.release.name
 
     def classes(self) -> list[ImageClass]:
-        """Return the leaves of the devkit's hierarchy."""
-        words = {synset.wnid: synset.words for synset in self._devkit.leaves}
-        return [ImageClass(wnid, words[wnid]) for wnid in self._devkit.wnids]
+        """Return the leaves of the devkit's hierarchy; without a devkit the classes that the files list."""
+        return [ImageClass(wnid, self._words.get(wnid, wnid)) for wnid in self._wnids]
 
     def splits(self) -> dict[Split, str | None]:
         """Return the splits, and the first file that is missing of each."""
@@ -126,13 +131,17 @@ class Ilsvrc(Dataset):
         return {
             "kind": self.name,
             "split": split,
-            "archives": [identity(root) for root in self.archives(split)],
-            "meta": sha256(self._devkit_files.read("meta.mat")).hexdigest(),
+            "archives": identities(form.files(split) if (form := self._form(split)) else self.archives(split)),
+            "meta": sha256(self._devkit_files.read("meta.mat") if self._official_devkit else self._listed_words).hexdigest(),
             "truth": None if truth is None else sha256(truth[1]).hexdigest(),
         }
 
     def found(self, split: Split) -> str | None:
-        """Return which of several archives of the split is read."""
+        """Return the form of the split's files, or which of several archives is read."""
+        if form := self._form(split):
+            return copy_said(form.name, form.files(split), self._images(split))
+        if self._official_devkit is None:
+            return f"found Kaggle's folders: classes from {MAPPING}"
         taken = self._images(split)
         others = [path.name for path in sorted(self.root.glob(f"ILSVRC2012_img_{split}*.tar")) if path != taken]
         return f"reading {taken.name} and not {', '.join(others)}" if others else None
@@ -141,9 +150,48 @@ class Ilsvrc(Dataset):
         """Return how many images the official archive holds."""
         return self.release.num_images.get(split)
 
-    def devkit(self) -> Devkit:
-        """Return the competition's synsets."""
-        return self._devkit
+    def devkit(self) -> Devkit | None:
+        """Return the competition's synsets; None without a devkit, if the files list their classes themselves."""
+        return None if self._official_devkit is None and self._lists_classes else self._devkit
+
+    @property
+    def _official_devkit(self) -> Path | None:
+        return find(self.root, self.release.devkit)
+
+    @cached_property
+    def _words(self) -> dict[str, str]:
+        """The words of each class, from the devkit, Kaggle's list, or the files; empty if none lists the classes."""
+        if self._official_devkit or not self._lists_classes:
+            return {synset.wnid: synset.words for synset in self._devkit.leaves}
+        return next((words for form in FORMS if (words := form(self.root).words())), {})
+
+    @cached_property
+    def _wnids(self) -> list[str]:
+        """The classes; those of the files' names if nothing lists them."""
+        if self._words:
+            return sorted(self._words)
+        folders = (pq.read_table(path, columns=["folder"])["folder"].cast(pa.string()) for path in self.lists.values())
+        found = {wnid for column in folders for wnid in pc.unique(column).to_pylist()} - {""}
+        if not found:
+            raise InputError(self._no_classes())
+        return sorted(found)
+
+    @property
+    def _listed_words(self) -> bytes:
+        return json.dumps(self._words, sort_keys=True).encode()
+
+    @property
+    def _lists_classes(self) -> bool:
+        """Whether the classes are known without a devkit."""
+        return self.release == ILSVRC2012 and (
+            (self.root / MAPPING).is_file() or any(self._form(split) is not None for split in SPLITS)
+        )
+
+    def _form(self, split: Split) -> Form | None:
+        """Return the form of a split that is in none of the official archives or folders."""
+        if self.release != ILSVRC2012 or find(self.root, self.release.images[split]):
+            return None
+        return form_of(self.root, split)
 
     @cached_property
     def _devkit_files(self) -> Tree:
@@ -154,17 +202,26 @@ class Ilsvrc(Dataset):
         return parse_meta(self._devkit_files.read("meta.mat"), f"meta.mat of {need(self.root, self.release.devkit)}")
 
     def _images(self, split: Split) -> Path:
+        if form := self._form(split):
+            return copied(f"{self.name}-{split}", form.files(split), form.images(split), self.unpack_dir)
         return need(self.root, self.release.images[split])
 
     def _missing(self, split: Split) -> str | None:
         """Return the first missing file that the split needs, as a phrase."""
         try:
+            if self._form(split):
+                return self._no_classes() if split == "test" and not self._words else None
             self._images(split)
-            need(self.root, self.release.devkit)
+            if not self._lists_classes:
+                need(self.root, self.release.devkit)
         except InputError as error:
             return str(error)
-        labelled = split not in self.release.truths or self._truth(split) or has_class_folders(self._images(split))
+        in_folders = split not in self.release.truths or has_class_folders(self._images(split))
+        labelled = in_folders or self._truth(split) or (split == "val" and self._solution)
         return None if labelled else self._no_truth(split)
+
+    def _no_classes(self) -> str:
+        return f"nothing in {self.root} lists its classes; put {MAPPING} or the devkit in it"
 
     def _no_truth(self, split: Split) -> str:
         return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
@@ -177,11 +234,13 @@ class Ilsvrc(Dataset):
         beside = self.root / name
         if beside.is_file():
             return str(beside), beside.read_bytes()
+        if self._official_devkit is None and self._lists_classes:
+            return None
         return (name, self._devkit_files.read(name)) if name in self._devkit_files.files else None
 
     def _labels(self, split: Split, images: pa.Table) -> pa.Array | pa.ChunkedArray:
         """Return each image's WNID, from its folder or from the truth; if there are both, they must agree. Images by name."""
-        known, root, truth = self._devkit.wnids, self._images(split), self._truth(split)
+        known, root, truth = self._wnids, self._images(split), self._truth(split)
         folders = images["folder"].cast(pa.string())
         in_classes = split == "train" or not set(known).isdisjoint(pc.unique(folders).to_pylist())
         if in_classes:
@@ -189,13 +248,26 @@ class Ilsvrc(Dataset):
         if truth is None and in_classes:
             return folders
         if truth is None and split in self.release.truths:
-            raise InputError(self._no_truth(split))
+            return self._solved(split, images)
         if truth is None:
             return pa.nulls(len(images), pa.string())
         labels = pa.array(parse_ground_truth("\n".join(text_lines(truth[1])), self._devkit, len(images), truth[0]))
         if in_classes and not labels.equals(folders.combine_chunks()):
             raise InputError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive again")
         return labels
+
+    @cached_property
+    def _solution(self) -> dict[str, str]:
+        return Kaggle(self.root).solution() if self.release == ILSVRC2012 else {}
+
+    def _solved(self, split: Split, images: pa.Table) -> pa.Array:
+        """Return the WNID of each validation image by its name, from Kaggle's solution."""
+        if split != "val" or not self._solution:
+            raise InputError(self._no_truth(split))
+        stems = [name.rpartition("/")[2].rpartition(".")[0] for name in images["name"].to_pylist()]
+        if missing := [stem for stem in stems if stem not in self._solution]:
+            raise InputError(f"{SOLUTION} does not label {missing[0]} of {self.root}; fetch it again")
+        return pa.array([self._solution[stem] for stem in stems], pa.string())
 
 
 class IlsvrcSource(PathSource):
