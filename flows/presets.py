@@ -10,16 +10,31 @@ from data_shards.datasets.dataset import Split
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenette import ImagenetteSource
 from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.source import AnySource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
+from data_shards.datasets.wds import WdsSource
 from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
-PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21", "parquet"]
+PresetName = Literal[
+    "demo",
+    "tiny",
+    "folder",
+    "ilsvrc2010",
+    "ilsvrc2012",
+    "fall2009",
+    "fall2011",
+    "winter21",
+    "parquet",
+    "wds",
+    "imagenette",
+    "imagewoof",
+]
 
 
 class Preset(BaseModel):
@@ -117,6 +132,27 @@ FOLDER = Preset(target=FolderSource(), superset=None, **_FULL_SIZE)
 PARQUET = Preset(target=ParquetSource(), superset=None, **_FULL_SIZE)
 """Images in Hugging Face's Parquet files."""
 
+WDS = Preset(target=WdsSource(), superset=None, **_FULL_SIZE)
+"""Images in your own WebDataset tars."""
+
+_TEN_CLASSES: dict[str, Any] = {
+    "superset": None,
+    "shards": ShardConfig(storage="square128"),
+    "network": NetworkConfig(crop=112, width=1 / 4),
+    "recipe": "tiny",
+    "training": TINY.training,
+    "pre_training": TINY.pre_training,
+    "fine_tuning": TINY.fine_tuning,
+    "threads_per_network": 1,
+    "table": "evaluation",
+}
+
+IMAGENETTE = Preset(target=ImagenetteSource(kind="imagenette"), **_TEN_CLASSES)
+"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Not run."""
+
+IMAGEWOOF = Preset(target=ImagenetteSource(kind="imagewoof"), **_TEN_CLASSES)
+"""(ours) Ten breeds of dogs, likewise. Not run."""
+
 ILSVRC2010 = Preset(
     target=IlsvrcSource(kind="ilsvrc2010"), superset=None, num_networks=1, table="table1", scored_on="test", **_FULL_SIZE
 )
@@ -148,6 +184,9 @@ PRESETS: dict[PresetName, Preset] = {
     "fall2011": FALL2011,
     "winter21": WINTER21,
     "parquet": PARQUET,
+    "wds": WDS,
+    "imagenette": IMAGENETTE,
+    "imagewoof": IMAGEWOOF,
 }
 
 

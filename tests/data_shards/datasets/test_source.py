@@ -23,6 +23,9 @@ FIELDS = {
     "fall2011": {"path", "wnids", "seed"},
     "winter21": {"path", "wnids", "seed"},
     "parquet": {"path", "wnids"},
+    "wds": {"path", "class_list", "label", "wnids"},
+    "imagenette": {"path", "wnids"},
+    "imagewoof": {"path", "wnids"},
 }
 
 
@@ -68,6 +71,8 @@ def test_each_kind_has_only_its_own_fields(kind: str) -> None:
         "train_per_class": 5,
         "val_per_class": 5,
         "wnids": "/y",
+        "class_list": "/z",
+        "label": "class",
         "seed": 1,
     }
     assert validated(kind=kind, **{name: values[name] for name in FIELDS[kind]}).kind == kind
