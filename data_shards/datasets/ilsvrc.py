@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.class_lists import text_lines
+from data_shards.datasets.class_lists import choose, existing_list, suffix_of, text_lines, unlisted
 from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
 from data_shards.datasets.finding import find, has_class_folders, need
@@ -87,15 +87,17 @@ class Ilsvrc(Dataset):
     """The folder for the devkit's plain copy."""
     lists: Mapping[Path, Path] = field(default_factory=dict)
     """The list of members of each of `archives`."""
+    wnids: Path | None = None
+    """A text file with one WNID a line; by default all classes of the competition."""
 
     @property
     def name(self) -> str:
-        """`ilsvrc2010` or `ilsvrc2012`."""
-        return self.release.name
+        """`ilsvrc2010` or `ilsvrc2012`; with a list of classes also their number and a digest."""
+        return self.release.name + (suffix_of(self._chosen) if self.wnids else "")
 
     def classes(self) -> list[ImageClass]:
         """Return the leaves of the devkit's hierarchy; without a devkit the classes that the files list."""
-        return [ImageClass(wnid, self._words.get(wnid, wnid)) for wnid in self._wnids]
+        return [ImageClass(wnid, self._words.get(wnid, wnid)) for wnid in self._chosen]
 
     def splits(self) -> dict[Split, str | None]:
         """Return the splits, and the first file that is missing of each."""
@@ -113,27 +115,31 @@ class Ilsvrc(Dataset):
             InputError: the split's archive, its truth or the devkit is missing; a class is unknown or has no images; the truth
                 has another length; or a patch replaces no image.
         """
-        images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
-        for patch in patches:
-            images = _patched(images, _patches_of(split, patch))
-        names = pc.replace_substring_regex(images["name"], ".*/", "")  # the truth follows the files' names, wherever they are
-        images = images.take(pc.sort_indices(names))
-        labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
-        return in_order(labelled, self._images(split))
+        images = self._labelled(split)
+        if self.wnids:
+            images = images.filter(pc.is_in(images["wnid"], value_set=pa.array(self._chosen)))
+        return in_order(images, self._images(split))
 
     def passed_over(self, split: Split) -> PassedOver:
-        """Return what the archives' lists of members count."""
-        return read_passed_over(self.lists[root] for root in self.archives(split))
+        """Return what the archives' lists of members count, and the images of classes that are not on the list of classes."""
+        passed = read_passed_over(self.lists[root] for root in self.archives(split))
+        if self.wnids:
+            images = self._labelled(split)
+            other = images.filter(pc.invert(pc.is_in(images["wnid"], value_set=pa.array(self._chosen))))
+            if len(other):
+                passed.add(unlisted(self.wnids.name), other["name"][0].as_py(), len(other))
+        return passed
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the names, sizes and times of the archives, and hashes of the class list and the truth."""
         truth = self._truth(split)
         return {
-            "kind": self.name,
+            "kind": self.release.name,
             "split": split,
             "archives": identities(form.files(split) if (form := self._form(split)) else self.archives(split)),
             "meta": sha256(self._devkit_files.read("meta.mat") if self._official_devkit else self._listed_words).hexdigest(),
             "truth": None if truth is None else sha256(truth[1]).hexdigest(),
+            **({"wnids": sha256(self.wnids.read_bytes()).hexdigest()} if self.wnids else {}),
         }
 
     def found(self, split: Split) -> str | None:
@@ -148,7 +154,7 @@ class Ilsvrc(Dataset):
 
     def official_count(self, split: Split) -> int | None:
         """Return how many images the official archive holds."""
-        return self.release.num_images.get(split)
+        return None if self.wnids else self.release.num_images.get(split)
 
     def devkit(self) -> Devkit | None:
         """Return the competition's synsets; None without a devkit, if the files list their classes themselves."""
@@ -175,6 +181,10 @@ class Ilsvrc(Dataset):
         if not found:
             raise InputError(self._no_classes())
         return sorted(found)
+
+    @cached_property
+    def _chosen(self) -> list[str]:
+        return self._wnids if self.wnids is None else choose(self.wnids, self._wnids, self.root)
 
     @property
     def _listed_words(self) -> bytes:
@@ -203,11 +213,13 @@ class Ilsvrc(Dataset):
 
     def _images(self, split: Split) -> Path:
         if form := self._form(split):
-            return copied(f"{self.name}-{split}", form.files(split), form.images(split), self.unpack_dir)
+            return copied(f"{self.release.name}-{split}", form.files(split), form.images(split), self.unpack_dir)
         return need(self.root, self.release.images[split])
 
     def _missing(self, split: Split) -> str | None:
         """Return the first missing file that the split needs, as a phrase."""
+        if self.wnids and split == "test" and self.release == ILSVRC2012:
+            return f"its labels are not public, so {self.wnids.name} cannot choose from its images"
         try:
             if self._form(split):
                 return self._no_classes() if split == "test" and not self._words else None
@@ -256,6 +268,17 @@ class Ilsvrc(Dataset):
             raise InputError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive again")
         return labels
 
+    def _labelled(self, split: Split) -> pa.Table:
+        """Return all images of a split, patched, with their WNIDs."""
+        if self.wnids and (missing := self._missing(split)):
+            raise InputError(missing)
+        images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
+        for patch in patches:
+            images = _patched(images, _patches_of(split, patch))
+        names = pc.replace_substring_regex(images["name"], ".*/", "")  # the truth follows the files' names, wherever they are
+        images = images.take(pc.sort_indices(names))
+        return images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
+
     @cached_property
     def _solution(self) -> dict[str, str]:
         return Kaggle(self.root).solution() if self.release == ILSVRC2012 else {}
@@ -276,9 +299,12 @@ class IlsvrcSource(PathSource):
     kind: Literal["ilsvrc2010", "ilsvrc2012"]
     """[K12 §2] The competition."""
 
+    wnids: Path | None = None
+    """(ours) A text file with the classes to use, one WNID a line; by default all of them."""
+
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Ilsvrc:
         """Return the dataset."""
-        return Ilsvrc(RELEASES[self.kind], self.existing_folder(), unpack_dir, lists)
+        return Ilsvrc(RELEASES[self.kind], self.existing_folder(), unpack_dir, lists, existing_list(self.wnids))
 
 
 def _patches_of(split: Split, patches: pa.Table) -> pa.Table:

@@ -14,11 +14,11 @@ from data_shards.datasets.synthetic import Synthetic, SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNet, TinyImageNetSource
 
 FIELDS = {
-    "synthetic": {"num_classes", "train_per_class", "val_per_class", "seed"},
+    "synthetic": {"num_classes", "train_per_class", "val_per_class", "seed", "wnids"},
     "tiny-imagenet": {"path", "num_classes", "wnids"},
     "folder": {"path", "wnids"},
-    "ilsvrc2010": {"path"},
-    "ilsvrc2012": {"path"},
+    "ilsvrc2010": {"path", "wnids"},
+    "ilsvrc2012": {"path", "wnids"},
     "fall2009": {"path", "wnids", "seed"},
     "fall2011": {"path", "wnids", "seed"},
     "winter21": {"path", "wnids", "seed"},
