@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from data_shards.datasets.dataset import Split
 from data_shards.datasets.finding import WNID
 from data_shards.datasets.image_files import kind_of_file
 from data_shards.datasets.packed import PackedImage, wnid_and_name
-from data_shards.datasets.parquet_files import class_ids, find_parquet, packed_images, read_columns
+from data_shards.datasets.parquet_files import class_ids, find_parquet, packed_images, read_columns, read_rows
 from data_shards.datasets.wds_tars import Fields, about_sample, class_number, image_suffix, read_wds
 
 MAPPING = "LOC_synset_mapping.txt"
@@ -29,6 +30,9 @@ MAPPING = "LOC_synset_mapping.txt"
 
 SOLUTION = "LOC_val_solution.csv"
 """[Kaggle] `ImageId,PredictionString`, whose first word is the WNID."""
+
+NUM_MEASURED = 16
+"""(ours) Images whose size is looked at; no sixteen originals in a row are squares of one size."""
 
 OFFICIAL_NAME = re.compile(r"n\d{8}_\d+|ILSVRC2012_(val|test)_\d{8}")
 
@@ -63,7 +67,18 @@ class HuggingFaceParquet(Form):
         return find_parquet(self.root, split)
 
     def images(self, split: Split) -> Iterator[PackedImage]:
-        """Yield the images by the WNIDs of their labels."""
+        """Yield the images by the WNIDs of their labels.
+
+        Raises:
+            InputError: the images are squares of one size, so not those of the competition.
+        """
+        sizes = [jpeg_size(row.data or b"") for row in islice(read_rows(self.files(split)), NUM_MEASURED)]
+        if len(sizes) == NUM_MEASURED and len(set(sizes)) == 1 and sizes[0] is not None and sizes[0][0] == sizes[0][1]:
+            side = sizes[0][0]
+            raise InputError(
+                f"the images in {self.root} are {side} x {side}, scaled and cropped from those of ILSVRC-2012; "
+                f"use the dataset parquet, under whose name they do not pass for the originals"
+            )
         return packed_images(self.files(split), self._ids, split)
 
     def words(self) -> dict[str, str]:
@@ -196,6 +211,16 @@ FORMS: tuple[type[Form], ...] = (HuggingFaceParquet, HuggingFaceTars, Kaggle, Ti
 def form_of(root: Path, split: Split) -> Form | None:
     """Return the first form in which a folder holds a split."""
     return next((form for form in (kind(root) for kind in FORMS) if form.files(split)), None)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return the rows and columns of a JPEG; None if the bytes are not one."""
+    place = 2
+    while data.startswith(b"\xff\xd8") and place + 9 <= len(data) and data[place] == 0xFF:
+        if 0xC0 <= data[place + 1] <= 0xCF and data[place + 1] not in (0xC4, 0xC8, 0xCC):  # [ITU T.81 table B.1] SOF
+            return int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
 
 
 def _check_number(numbers: dict[str, int], wnid: str, fields: Fields, key: str) -> None:

@@ -9,13 +9,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import simplejpeg
 
 from base.errors import InputError
 from data_shards.datasets.dataset import ImageClass, Split
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.ilsvrc_forms import jpeg_size
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
@@ -297,3 +300,17 @@ def test_a_damaged_archive_of_a_form_is_refused(images: Images, tmp_path: Path, 
     with pytest.raises(InputError, match=re.escape("train_images_3.tar.gz is neither a folder nor a whole tar")):
         open_listed("ilsvrc2012", tmp_path)
     assert not list((tmp_path / "listed").glob("*.tar"))
+
+
+def test_scaled_copies_do_not_pass_for_the_originals(images: Images, tmp_path: Path, open_listed: Any, tar: Any) -> None:
+    square = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8))
+    scaled = {split: [(name, wnid, square) for name, wnid, _ in found] for split, found in images.items()}
+    parquet(5, "none")(tmp_path, {**scaled, "train": scaled["train"] * 2}, tar)
+    with pytest.raises(InputError, match="are 64 x 64, scaled and cropped from those of ILSVRC-2012; use the dataset parquet"):
+        open_listed("ilsvrc2012", tmp_path)
+
+
+def test_the_size_of_a_jpeg_is_read_from_its_header(picture: Any) -> None:
+    assert jpeg_size(picture(1)) == (72, 80)
+    for data in (b"", b"\x89PNG", picture(1)[:40]):
+        assert jpeg_size(data) is None
