@@ -10,16 +10,32 @@ from data_shards.datasets.dataset import Split
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenette import ImagenetteSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.source import AnySource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
+from data_shards.datasets.wds import WdsSource
 from data_shards.planning import ShardConfig
 from model.network.config import Initial, NetworkConfig
 from model.retrieval.config import RetrievalConfig
 from model.training.config import TrainConfig
 from model.training.recipes import RECIPES, RecipeName
 
-PresetName = Literal["demo", "tiny", "folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"]
+PresetName = Literal[
+    "demo",
+    "tiny",
+    "folder",
+    "ilsvrc2010",
+    "ilsvrc2012",
+    "fall2009",
+    "fall2011",
+    "winter21",
+    "parquet",
+    "wds",
+    "imagenette",
+    "imagewoof",
+]
 
 
 class Preset(BaseModel):
@@ -118,6 +134,30 @@ _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv
 FOLDER = Preset(target=FolderSource(), superset=None, retrieval=RetrievalConfig(pixels=False), **_FULL_SIZE)
 """Your own folder of class folders."""
 
+PARQUET = Preset(target=ParquetSource(), superset=None, **_FULL_SIZE)
+"""Images in Hugging Face's Parquet files."""
+
+WDS = Preset(target=WdsSource(), superset=None, **_FULL_SIZE)
+"""Images in your own WebDataset tars."""
+
+_TEN_CLASSES: dict[str, Any] = {
+    "superset": None,
+    "shards": ShardConfig(storage="square128"),
+    "network": NetworkConfig(crop=112, width=1 / 4),
+    "recipe": "tiny",
+    "training": TINY.training,
+    "pre_training": TINY.pre_training,
+    "fine_tuning": TINY.fine_tuning,
+    "threads_per_network": 1,
+    "table": "evaluation",
+}
+
+IMAGENETTE = Preset(target=ImagenetteSource(kind="imagenette"), **_TEN_CLASSES)
+"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Not run."""
+
+IMAGEWOOF = Preset(target=ImagenetteSource(kind="imagewoof"), **_TEN_CLASSES)
+"""(ours) Ten breeds of dogs, likewise. Not run."""
+
 ILSVRC2010 = Preset(
     target=IlsvrcSource(kind="ilsvrc2010"),
     superset=None,
@@ -146,6 +186,9 @@ FALL2009 = Preset(
 FALL2011 = Preset(target=FallSource(kind="fall2011"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
 """[K12 §6] What starred networks are pre-trained on."""
 
+WINTER21 = Preset(target=FallSource(kind="winter21"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
+"""(ours) Fall 2011's successor, which is handed out in its place."""
+
 PRESETS: dict[PresetName, Preset] = {
     "demo": DEMO,
     "tiny": TINY,
@@ -154,6 +197,11 @@ PRESETS: dict[PresetName, Preset] = {
     "ilsvrc2012": ILSVRC2012,
     "fall2009": FALL2009,
     "fall2011": FALL2011,
+    "winter21": WINTER21,
+    "parquet": PARQUET,
+    "wds": WDS,
+    "imagenette": IMAGENETTE,
+    "imagewoof": IMAGEWOOF,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 import simplejpeg
 
-Kind = Literal["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"]
+Kind = Literal["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"]
 
 LEAVES = ("n02487347", "n01440764", "n07711080", "n01443537", "n03000134")
 """In the order of their ILSVRC IDs, which differs from that of WNIDs."""
@@ -126,7 +126,9 @@ def write_fall(root: Path, year: int, sizes: Mapping[str, int]) -> Official:
         (f"{wnid}.tar", tar_of(made.picture("all", wnid, f"{wnid}_{7 * n % 997}.JPEG") for n in range(size)))
         for wnid, size in sizes.items()
     ]
-    if year == 2011:
+    if year == 2021:
+        (root / "winter21_whole.tar.gz").write_bytes(tar_of(((f"winter21_whole/{name}", data) for name, data in tars), "w:gz"))
+    elif year == 2011:
         (root / "fall11_whole.tar").write_bytes(tar_of(tars))
     else:
         for name, data in tars:
@@ -147,7 +149,7 @@ def write_official() -> WriteOfficial:
         if kind in ("ilsvrc2010", "ilsvrc2012"):
             return write_ilsvrc(root, int(kind[-4:]))
         few = {"n07711080": 7, "n01440764": 4, "n02487347": 1}
-        return write_fall(root, int(kind[-4:]), sizes or (few if kind == "fall2009" else few | {"n01443537": 103}))
+        return write_fall(root, int(f"20{kind[-2:]}"), sizes or (few if kind == "fall2009" else few | {"n01443537": 103}))
 
     return write
 

@@ -10,7 +10,8 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import IO, Any
 from base.errors import ENVIRONMENT, InputError
 from base.files import atomic_write
 from data_shards.datasets.image_files import kind_of_file, not_utf8, printable, walk
+
+Member = tuple[tarfile.TarInfo, IO[bytes] | None]
+"""A member of an archive, and its bytes if it is a file."""
 
 Region = tuple[str, int | None, int | None]
 """A file's path, the offset of its first byte and its size; None, None for the whole file."""
@@ -162,15 +166,29 @@ def _digest_of_listing(root: Path, files: dict[str, Region]) -> str:
     return sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
+def plain_tar(archive: Path, unpack_dir: Path) -> Path:
+    """Return an archive that is a folder or a plain tar, or the plain copy in `unpack_dir` of a compressed one.
+
+    Raises:
+        InputError: a compressed archive that is damaged, or that is not read here.
+    """
+    if archive.is_dir() or archive.suffix == ".tar":
+        return archive
+    with readable(archive):
+        return archive if _is_plain_tar(archive) else _plain_copy(archive, unpack_dir)
+
+
 def _archive_regions(archive: Path, unpack_dir: Path) -> tuple[dict[str, Region], dict[str, str]]:
     """Return where each file is: in the archive itself if it is a plain tar, else in its plain copy; and what is not a file."""
+    with readable(archive):
+        return _tar_regions(archive if _is_plain_tar(archive) else _plain_copy(archive, unpack_dir))
+
+
+@contextmanager
+def readable(archive: Path) -> Iterator[None]:
+    """Turn what Python's readers raise into an error that names the archive."""
     try:
-        if _is_plain_tar(archive):
-            return _tar_regions(archive)
-        _check_compression(archive)
-        if zipfile.is_zipfile(archive):
-            return _tar_regions(_copy_once(archive, unpack_dir, _zip_members(archive)))
-        return _tar_regions(_copy_once(archive, unpack_dir, _tar_members(archive)))
+        yield
     except UnicodeDecodeError as error:
         raise not_utf8(archive, error.object.decode(errors="surrogateescape")) from error
     except DAMAGE as error:
@@ -228,7 +246,8 @@ def _is_plain_tar(archive: Path) -> bool:
     return True
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+def zip_members(archive: Path) -> Iterator[Member]:
+    """Yield the files and links of a zip."""
     with zipfile.ZipFile(archive) as zipped:
         _check_zip(zipped.infolist(), archive)
         for info in zipped.infolist():
@@ -273,8 +292,10 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-    with tarfile.open(archive, "r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
+def tar_members(archive: Path | IO[bytes]) -> Iterator[Member]:
+    """Yield the files and links of a tar, compressed or not."""
+    source: Any = {"name": archive} if isinstance(archive, Path) else {"fileobj": archive}
+    with tarfile.open(**source, mode="r:*") as tar:  # not "r|*", which takes the end of a cut file for the end of the archive
         for found in tar:
             member = tarfile.TarInfo(found.name)
             if found.isreg():
@@ -283,18 +304,30 @@ def _tar_members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | N
             elif not found.isdir():
                 member.type, member.linkname = found.type, found.linkname
                 yield member, None
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
         while tar.fileobj.read(1 << 20):  # to the checksum at the end
             pass
 
 
-def _copy_once(archive: Path, unpack_dir: Path, members: Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]) -> Path:
+def _plain_copy(archive: Path, unpack_dir: Path) -> Path:
+    _check_compression(archive)
     status = archive.stat()
-    mark = sha256(f"{archive.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:12]
-    target = unpack_dir / f"{archive.name.split('.')[0]}-{mark}.tar"
+    members = zip_members(archive) if zipfile.is_zipfile(archive) else tar_members(archive)
+    mark = f"{archive.name} {status.st_size} {status.st_mtime_ns}"
+    return copy_once(archive.name.split(".")[0], mark, unpack_dir, members)
+
+
+def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member]) -> Path:
+    """Return the plain tar in `unpack_dir` that holds the members; write it if it is not there.
+
+    Its name has a digest of `mark`, which tells the archives that the members come from.
+    """
+    target = unpack_dir / f"{name}-{sha256(mark.encode(errors='surrogateescape')).hexdigest()[:12]}.tar"
     if target.exists():
         return target
     unpack_dir.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for member, content in members:
             tar.addfile(member, content)
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
     return target

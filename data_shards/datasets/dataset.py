@@ -92,6 +92,11 @@ class Dataset(ABC):
         del split
         return PassedOver()
 
+    def found(self, split: Split) -> str | None:
+        """Return what the source turned out to hold and how it is read, as a phrase, if that is not obvious from its name."""
+        del split
+        return None
+
     def official_count(self, split: Split) -> int | None:
         """Return the number of images that the release's papers state, if they do."""
         del split

@@ -2,8 +2,11 @@
 
 A training archive is a tar with one tar for each synset. Validation and test archives are flat, and their truth follows the
 sorted file names [devkit readme]. The test labels of 2012 are not public: its test images have no WNID.
+
+Files of 2012 in another form (`data_shards.datasets.ilsvrc_forms`) are recognised by their names and copied to a plain tar.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,15 +17,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from base.errors import InputError
 from data_shards.datasets.archive import Tree, open_tree
-from data_shards.datasets.class_lists import text_lines
+from data_shards.datasets.class_lists import choose, existing_list, suffix_of, text_lines, unlisted
 from data_shards.datasets.dataset import SAMPLES, SPLITS, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.devkit import Devkit, parse_ground_truth, parse_meta
-from data_shards.datasets.finding import find, has_class_folders, identity, need
+from data_shards.datasets.finding import find, has_class_folders, need
+from data_shards.datasets.ilsvrc_forms import FORMS, MAPPING, SOLUTION, Form, Kaggle, form_of
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import check_classes, read_members, read_passed_over
+from data_shards.datasets.packed import copied, copy_said, identities
 
 
 class Release(NamedTuple):
@@ -56,7 +62,10 @@ ILSVRC2012 = Release(
     {
         "train": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_train", "train", "ILSVRC/Data/CLS-LOC/train"),
         "val": ("ILSVRC2012_img_val.tar", "ILSVRC2012_img_val", "val", "ILSVRC/Data/CLS-LOC/val"),
-        "test": ("ILSVRC2012_img_test*.tar", "ILSVRC2012_img_test*", "test", "ILSVRC/Data/CLS-LOC/test"),
+        "test": (
+            *("ILSVRC2012_img_test_v10102019.tar", "ILSVRC2012_img_test*.tar"),  # the first has the images patched in 2019
+            *("ILSVRC2012_img_test*", "test", "ILSVRC/Data/CLS-LOC/test"),
+        ),
     },
     ("ILSVRC2012_devkit_t12*",),
     {"val": "ILSVRC2012_validation_ground_truth.txt"},
@@ -78,16 +87,17 @@ class Ilsvrc(Dataset):
     """The folder for the devkit's plain copy."""
     lists: Mapping[Path, Path] = field(default_factory=dict)
     """The list of members of each of `archives`."""
+    wnids: Path | None = None
+    """A text file with one WNID a line; by default all classes of the competition."""
 
     @property
     def name(self) -> str:
-        """`ilsvrc2010` or `ilsvrc2012`."""
-        return self.release.name
+        """`ilsvrc2010` or `ilsvrc2012`; with a list of classes also their number and a digest."""
+        return self.release.name + (suffix_of(self._chosen) if self.wnids else "")
 
     def classes(self) -> list[ImageClass]:
-        """Return the leaves of the devkit's hierarchy."""
-        words = {synset.wnid: synset.words for synset in self._devkit.leaves}
-        return [ImageClass(wnid, words[wnid]) for wnid in self._devkit.wnids]
+        """Return the leaves of the devkit's hierarchy; without a devkit the classes that the files list."""
+        return [ImageClass(wnid, self._words.get(wnid, wnid)) for wnid in self._chosen]
 
     def splits(self) -> dict[Split, str | None]:
         """Return the splits, and the first file that is missing of each."""
@@ -105,36 +115,93 @@ class Ilsvrc(Dataset):
             InputError: the split's archive, its truth or the devkit is missing; a class is unknown or has no images; the truth
                 has another length; or a patch replaces no image.
         """
-        images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
-        for patch in patches:
-            images = _patched(images, _patches_of(split, patch))
-        names = pc.replace_substring_regex(images["name"], ".*/", "")  # the truth follows the files' names, wherever they are
-        images = images.take(pc.sort_indices(names))
-        labelled = images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
-        return in_order(labelled, self._images(split))
+        images = self._labelled(split)
+        if self.wnids:
+            images = images.filter(pc.is_in(images["wnid"], value_set=pa.array(self._chosen)))
+        return in_order(images, self._images(split))
 
     def passed_over(self, split: Split) -> PassedOver:
-        """Return what the archives' lists of members count."""
-        return read_passed_over(self.lists[root] for root in self.archives(split))
+        """Return what the archives' lists of members count, and the images of classes that are not on the list of classes."""
+        passed = read_passed_over(self.lists[root] for root in self.archives(split))
+        if self.wnids:
+            images = self._labelled(split)
+            other = images.filter(pc.invert(pc.is_in(images["wnid"], value_set=pa.array(self._chosen))))
+            if len(other):
+                passed.add(unlisted(self.wnids.name), other["name"][0].as_py(), len(other))
+        return passed
 
     def identity(self, split: Split) -> dict[str, Any]:
         """Return the names, sizes and times of the archives, and hashes of the class list and the truth."""
         truth = self._truth(split)
         return {
-            "kind": self.name,
+            "kind": self.release.name,
             "split": split,
-            "archives": [identity(root) for root in self.archives(split)],
-            "meta": sha256(self._devkit_files.read("meta.mat")).hexdigest(),
+            "archives": identities(form.files(split) if (form := self._form(split)) else self.archives(split)),
+            "meta": sha256(self._devkit_files.read("meta.mat") if self._official_devkit else self._listed_words).hexdigest(),
             "truth": None if truth is None else sha256(truth[1]).hexdigest(),
+            **({"wnids": sha256(self.wnids.read_bytes()).hexdigest()} if self.wnids else {}),
         }
+
+    def found(self, split: Split) -> str | None:
+        """Return the form of the split's files, or which of several archives is read."""
+        if form := self._form(split):
+            return copy_said(form.name, form.files(split), self._images(split))
+        if self._official_devkit is None:
+            return f"found Kaggle's folders: classes from {MAPPING}"
+        taken = self._images(split)
+        others = [path.name for path in sorted(self.root.glob(f"ILSVRC2012_img_{split}*.tar")) if path != taken]
+        return f"reading {taken.name} and not {', '.join(others)}" if others else None
 
     def official_count(self, split: Split) -> int | None:
         """Return how many images the official archive holds."""
-        return self.release.num_images.get(split)
+        return None if self.wnids else self.release.num_images.get(split)
 
-    def devkit(self) -> Devkit:
-        """Return the competition's synsets."""
-        return self._devkit
+    def devkit(self) -> Devkit | None:
+        """Return the competition's synsets; None without a devkit, if the files list their classes themselves."""
+        return None if self._official_devkit is None and self._lists_classes else self._devkit
+
+    @property
+    def _official_devkit(self) -> Path | None:
+        return find(self.root, self.release.devkit)
+
+    @cached_property
+    def _words(self) -> dict[str, str]:
+        """The words of each class, from the devkit, Kaggle's list, or the files; empty if none lists the classes."""
+        if self._official_devkit or not self._lists_classes:
+            return {synset.wnid: synset.words for synset in self._devkit.leaves}
+        return next((words for form in FORMS if (words := form(self.root).words())), {})
+
+    @cached_property
+    def _wnids(self) -> list[str]:
+        """The classes; those of the files' names if nothing lists them."""
+        if self._words:
+            return sorted(self._words)
+        folders = (pq.read_table(path, columns=["folder"])["folder"].cast(pa.string()) for path in self.lists.values())
+        found = {wnid for column in folders for wnid in pc.unique(column).to_pylist()} - {""}
+        if not found:
+            raise InputError(self._no_classes())
+        return sorted(found)
+
+    @cached_property
+    def _chosen(self) -> list[str]:
+        return self._wnids if self.wnids is None else choose(self.wnids, self._wnids, self.root)
+
+    @property
+    def _listed_words(self) -> bytes:
+        return json.dumps(self._words, sort_keys=True).encode()
+
+    @property
+    def _lists_classes(self) -> bool:
+        """Whether the classes are known without a devkit."""
+        return self.release == ILSVRC2012 and (
+            (self.root / MAPPING).is_file() or any(self._form(split) is not None for split in SPLITS)
+        )
+
+    def _form(self, split: Split) -> Form | None:
+        """Return the form of a split that is in none of the official archives or folders."""
+        if self.release != ILSVRC2012 or find(self.root, self.release.images[split]):
+            return None
+        return form_of(self.root, split)
 
     @cached_property
     def _devkit_files(self) -> Tree:
@@ -145,17 +212,28 @@ class Ilsvrc(Dataset):
         return parse_meta(self._devkit_files.read("meta.mat"), f"meta.mat of {need(self.root, self.release.devkit)}")
 
     def _images(self, split: Split) -> Path:
+        if form := self._form(split):
+            return copied(f"{self.release.name}-{split}", form.files(split), form.images(split), self.unpack_dir)
         return need(self.root, self.release.images[split])
 
     def _missing(self, split: Split) -> str | None:
         """Return the first missing file that the split needs, as a phrase."""
+        if self.wnids and split == "test" and self.release == ILSVRC2012:
+            return f"its labels are not public, so {self.wnids.name} cannot choose from its images"
         try:
+            if self._form(split):
+                return self._no_classes() if split == "test" and not self._words else None
             self._images(split)
-            need(self.root, self.release.devkit)
+            if not self._lists_classes:
+                need(self.root, self.release.devkit)
         except InputError as error:
             return str(error)
-        labelled = split not in self.release.truths or self._truth(split) or has_class_folders(self._images(split))
+        in_folders = split not in self.release.truths or has_class_folders(self._images(split))
+        labelled = in_folders or self._truth(split) or (split == "val" and self._solution)
         return None if labelled else self._no_truth(split)
+
+    def _no_classes(self) -> str:
+        return f"nothing in {self.root} lists its classes; put {MAPPING} or the devkit in it"
 
     def _no_truth(self, split: Split) -> str:
         return f"no {self.release.truths[split]}, which labels its images, in {self.root} or in the devkit"
@@ -168,11 +246,13 @@ class Ilsvrc(Dataset):
         beside = self.root / name
         if beside.is_file():
             return str(beside), beside.read_bytes()
+        if self._official_devkit is None and self._lists_classes:
+            return None
         return (name, self._devkit_files.read(name)) if name in self._devkit_files.files else None
 
     def _labels(self, split: Split, images: pa.Table) -> pa.Array | pa.ChunkedArray:
         """Return each image's WNID, from its folder or from the truth; if there are both, they must agree. Images by name."""
-        known, root, truth = self._devkit.wnids, self._images(split), self._truth(split)
+        known, root, truth = self._wnids, self._images(split), self._truth(split)
         folders = images["folder"].cast(pa.string())
         in_classes = split == "train" or not set(known).isdisjoint(pc.unique(folders).to_pylist())
         if in_classes:
@@ -180,13 +260,37 @@ class Ilsvrc(Dataset):
         if truth is None and in_classes:
             return folders
         if truth is None and split in self.release.truths:
-            raise InputError(self._no_truth(split))
+            return self._solved(split, images)
         if truth is None:
             return pa.nulls(len(images), pa.string())
         labels = pa.array(parse_ground_truth("\n".join(text_lines(truth[1])), self._devkit, len(images), truth[0]))
         if in_classes and not labels.equals(folders.combine_chunks()):
             raise InputError(f"the class folders of {root} contradict {truth[0]}; unpack the official archive again")
         return labels
+
+    def _labelled(self, split: Split) -> pa.Table:
+        """Return all images of a split, patched, with their WNIDs."""
+        if self.wnids and (missing := self._missing(split)):
+            raise InputError(missing)
+        images, *patches = (read_members(root, self.lists[root]) for root in self.archives(split))
+        for patch in patches:
+            images = _patched(images, _patches_of(split, patch))
+        names = pc.replace_substring_regex(images["name"], ".*/", "")  # the truth follows the files' names, wherever they are
+        images = images.take(pc.sort_indices(names))
+        return images.append_column("wnid", self._labels(split, images)).select(SAMPLES.names).cast(SAMPLES)
+
+    @cached_property
+    def _solution(self) -> dict[str, str]:
+        return Kaggle(self.root).solution() if self.release == ILSVRC2012 else {}
+
+    def _solved(self, split: Split, images: pa.Table) -> pa.Array:
+        """Return the WNID of each validation image by its name, from Kaggle's solution."""
+        if split != "val" or not self._solution:
+            raise InputError(self._no_truth(split))
+        stems = [name.rpartition("/")[2].rpartition(".")[0] for name in images["name"].to_pylist()]
+        if missing := [stem for stem in stems if stem not in self._solution]:
+            raise InputError(f"{SOLUTION} does not label {missing[0]} of {self.root}; fetch it again")
+        return pa.array([self._solution[stem] for stem in stems], pa.string())
 
 
 class IlsvrcSource(PathSource):
@@ -195,9 +299,12 @@ class IlsvrcSource(PathSource):
     kind: Literal["ilsvrc2010", "ilsvrc2012"]
     """[K12 §2] The competition."""
 
+    wnids: Path | None = None
+    """(ours) A text file with the classes to use, one WNID a line; by default all of them."""
+
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Ilsvrc:
         """Return the dataset."""
-        return Ilsvrc(RELEASES[self.kind], self.existing_folder(), unpack_dir, lists)
+        return Ilsvrc(RELEASES[self.kind], self.existing_folder(), unpack_dir, lists, existing_list(self.wnids))
 
 
 def _patches_of(split: Split, patches: pa.Table) -> pa.Table:

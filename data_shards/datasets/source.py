@@ -7,10 +7,21 @@ from pydantic import Field
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenette import ImagenetteSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
+from data_shards.datasets.wds import WdsSource
 
 AnySource = Annotated[
-    SyntheticSource | TinyImageNetSource | FolderSource | IlsvrcSource | FallSource, Field(discriminator="kind")
+    SyntheticSource
+    | TinyImageNetSource
+    | FolderSource
+    | IlsvrcSource
+    | FallSource
+    | ParquetSource
+    | WdsSource
+    | ImagenetteSource,
+    Field(discriminator="kind"),
 ]
 """A source of any kind; `kind` decides its fields."""

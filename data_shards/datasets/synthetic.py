@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from base.errors import InputError
+from data_shards.datasets.class_lists import choose, existing_list, suffix_of
 from data_shards.datasets.dataset import Dataset, ImageClass, Sample, Source, Split, as_table
 
 DRAWING_VERSION = 1
@@ -82,16 +83,23 @@ class Synthetic(Dataset):
     seed: int = 0
     side: int = 128
     """In pixels."""
+    wnids: Path | None = None
+    """A text file with one WNID a line; by default all classes."""
 
     @property
     def name(self) -> str:
-        """`synthetic`, or `synthetic-40` for the superset."""
-        return "synthetic" if self.num_classes == 20 else f"synthetic-{self.num_classes}"
+        """`synthetic`, or `synthetic-40` for the superset; with a list of classes also their number and a digest."""
+        whole = "synthetic" if self.num_classes == 20 else f"synthetic-{self.num_classes}"
+        return whole + (suffix_of([wnid for wnid, _ in self.classes()]) if self.wnids else "")
 
     def classes(self) -> list[ImageClass]:
         """Return the classes in WNID order. No WNID of WordNet begins with n9."""
         superset = [ImageClass(f"n9{number:07d}", words) for number, words in enumerate(WORDS)]
-        return superset if self.num_classes == 40 else superset[1::2]
+        known = superset if self.num_classes == 40 else superset[1::2]
+        if self.wnids is None:
+            return known
+        chosen = set(choose(self.wnids, [wnid for wnid, _ in known], Path("synthetic")))
+        return [one for one in known if one.wnid in chosen]
 
     def samples(self, split: Split) -> pa.Table:
         """Return the split's samples, class after class.
@@ -112,6 +120,7 @@ class Synthetic(Dataset):
             "seed": self.seed,
             "side": self.side,
             "split": split,
+            **({"wnids": [wnid for wnid, _ in self.classes()]} if self.wnids else {}),
         }
 
     def read(self, sample: Sample) -> bytes:
@@ -147,10 +156,14 @@ class SyntheticSource(Source):
     seed: int = Field(0, ge=0)
     """(ours) The seed of the images."""
 
+    wnids: Path | None = None
+    """(ours) A text file with the classes to use, one WNID a line; by default all of them."""
+
     def open(self, unpack_dir: Path, lists: Mapping[Path, Path] = {}) -> Synthetic:
         """Return the dataset."""
         del unpack_dir, lists
-        return Synthetic(self.train_per_class, self.val_per_class, self.num_classes, self.seed)
+        wnids = existing_list(self.wnids)
+        return Synthetic(self.train_per_class, self.val_per_class, self.num_classes, self.seed, wnids=wnids)
 
 
 def draw(words: str, side: int, rng: np.random.Generator) -> MatLike:

@@ -29,6 +29,8 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     progress.say(f"planning the shards of {dataset.name} {job.split}")
     passed = dataset.passed_over(job.split)
     write_text(work / PASSED_OVER, json.dumps(passed))
+    if found := dataset.found(job.split):
+        progress.say(found)
     plan = plan_shards(dataset, job.split, job, work)
     progress.say(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
     if passed:

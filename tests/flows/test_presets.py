@@ -9,8 +9,11 @@ from base.errors import InputError
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenette import ImagenetteSource
+from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
+from data_shards.datasets.wds import WdsSource
 from data_shards.planning import ShardConfig
 from data_shards.storage import parse_storage
 from flows.presets import PRESETS, Preset, load_preset
@@ -21,7 +24,16 @@ from model.training.recipes import CODE2012
 SOURCES = re.compile(r"\[(K12|CHM|CCN2|LB|INF)[^\]]*\]|\(ours\)|Plays |Its number of classes")
 
 
-SOURCE_TYPES = [SyntheticSource, TinyImageNetSource, FolderSource, IlsvrcSource, FallSource]
+SOURCE_TYPES = [
+    SyntheticSource,
+    TinyImageNetSource,
+    FolderSource,
+    IlsvrcSource,
+    FallSource,
+    ParquetSource,
+    WdsSource,
+    ImagenetteSource,
+]
 
 
 @pytest.mark.parametrize("config", [ShardConfig, Initial, NetworkConfig, TrainConfig, *SOURCE_TYPES])
@@ -62,6 +74,8 @@ def test_a_preset_names_the_recipe_that_it_uses():
     assert {name: preset.recipe for name, preset in PRESETS.items()} == dict.fromkeys(PRESETS, "paper") | {
         "demo": "demo",
         "tiny": "tiny",
+        "imagenette": "tiny",
+        "imagewoof": "tiny",
     }
     assert load_preset("demo", None, "code2012").recipe == "code2012"
 

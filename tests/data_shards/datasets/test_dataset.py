@@ -16,7 +16,7 @@ from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 
 ROOT = Path(__file__).parents[3]
-MODULES = ("fall", "folder", "ilsvrc", "synthetic", "tiny_imagenet")
+MODULES = ("fall", "folder", "ilsvrc", "imagenette", "parquet", "synthetic", "tiny_imagenet", "wds")
 SOURCES: list[Source] = [
     SyntheticSource(num_classes=40, train_per_class=3, val_per_class=2, seed=1),
     TinyImageNetSource(path=Path("/x/y.zip"), num_classes=20),

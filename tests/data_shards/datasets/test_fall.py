@@ -1,4 +1,4 @@
-"""The releases of fall 2009 and fall 2011 in miniature: each image is in one split, drawn class by class from a seed."""
+"""The whole releases in miniature: each image is in one split, drawn class by class from a seed."""
 
 import shutil
 import tarfile
@@ -17,7 +17,7 @@ from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
 
 CONFIG = ShardConfig(storage="square64", samples_per_shard=5)
-HELD_OUT = {"fall2009": "test", "fall2011": "val"}
+HELD_OUT = {"fall2009": "test", "fall2011": "val", "winter21": "val"}
 
 
 def halves(kind: str, root: Path, open_listed: Any, **options: object) -> tuple[list[Sample], list[Sample]]:
@@ -44,7 +44,7 @@ def test_every_image_is_stored_once_under_its_class(
     assert found == official.shown["all"]
 
 
-@pytest.mark.parametrize(("kind", "every"), [("fall2009", 2), ("fall2011", 100)])
+@pytest.mark.parametrize(("kind", "every"), [("fall2009", 2), ("fall2011", 100), ("winter21", 100)])
 def test_a_fraction_of_each_class_rounded_down_is_held_out(
     kind: str, every: int, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
@@ -74,7 +74,7 @@ def test_each_class_is_drawn_independently_and_from_all_its_images() -> None:
     assert all(450 < part.mean() < 550 for part in places)
 
 
-@pytest.mark.parametrize(("kind", "split"), [("fall2009", "val"), ("fall2011", "test")])
+@pytest.mark.parametrize(("kind", "split"), [("fall2009", "val"), ("fall2011", "test"), ("winter21", "test")])
 def test_a_split_that_the_release_does_not_have_is_refused(
     kind: str, split: str, tmp_path: Path, write_official: Any, open_listed: Any
 ) -> None:
@@ -211,7 +211,7 @@ def test_the_splits_of_an_empty_folder_name_the_missing_archive(kind: str, tmp_p
     splits = FallSource.model_validate({"kind": kind, "path": tmp_path}).open(tmp_path).splits()
     assert list(splits) == ["train", HELD_OUT[kind]]
     for reason in splits.values():
-        assert reason == f"no fall{kind[-2:]}*.tar in {tmp_path}, nor a synset's tar or folder such as n01440764.tar"
+        assert reason == f"no {kind.replace('20', '')}*.tar in {tmp_path}, nor a synset's tar or folder such as n01440764.tar"
 
 
 def test_other_files_beside_the_archives_are_ignored(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
@@ -219,3 +219,63 @@ def test_other_files_beside_the_archives_are_ignored(tmp_path: Path, write_offic
     (official.root / "fall09_wnids.txt").write_text("n01440764\nn07711080\n")
     train, held_out = halves("fall2009", official.root, open_listed, wnids=official.root / "fall09_wnids.txt")
     assert len(train + held_out) == 11
+
+
+def test_a_compressed_release_is_copied_once_and_said(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+    official = write_official(tmp_path / "archives", "winter21")
+    dataset = open_listed("winter21", official.root)
+    (copy,) = dataset.archives("train")
+    written = copy.stat().st_mtime_ns
+    assert open_listed("winter21", official.root).archives("val") == [copy]
+    assert copy.stat().st_mtime_ns == written
+    assert dataset.found("train") == f"winter21_whole.tar.gz is compressed; read from its plain copy {copy}"
+    assert dataset.identity("train")["archives"][0]["source"] == "winter21_whole.tar.gz"
+
+
+def test_a_release_unpacked_to_its_folder_keeps_its_name(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+    official = write_official(tmp_path / "archives", "winter21")
+    with tarfile.open(official.root / "winter21_whole.tar.gz") as opened:
+        opened.extractall(tmp_path, filter="data")
+    expected = [(sample.wnid, sample.name) for sample in halves("winter21", official.root, open_listed)[0]]
+    for root in (tmp_path, tmp_path / "winter21_whole"):
+        assert [(sample.wnid, sample.name) for sample in halves("winter21", root, open_listed)[0]] == expected
+    with pytest.raises(InputError, match="winter21_whole is the release winter21, not fall2011; give its name instead$"):
+        open_listed("fall2011", tmp_path / "winter21_whole")
+
+
+def test_a_compressed_release_that_was_cut_is_refused(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+    archive = write_official(tmp_path / "archives", "winter21").root / "winter21_whole.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-4000])
+    with pytest.raises(InputError, match="winter21_whole.tar.gz is neither a folder nor a whole tar.*; fetch it again$"):
+        open_listed("winter21", archive.parent)
+    assert not list((tmp_path / "listed").glob("*.tar"))
+
+
+def test_small_classes_hold_out_one_image_of_each_class_of_ten_or_more(
+    tmp_path: Path, write_official: Any, open_listed: Any
+) -> None:
+    official = write_official(tmp_path / "archives", "fall2011", {"n00000001": 9, "n00000002": 10, "n00000003": 99})
+    train, val = halves("fall2011", official.root, open_listed)
+    assert Counter(sample.wnid for sample in val) == {"n00000002": 1, "n00000003": 1}
+    assert Counter(sample.wnid for sample in train) == {"n00000001": 9, "n00000002": 9, "n00000003": 98}
+    said = "no class has 100 images, so one image of each class of 10 or more is held out for val"
+    assert open_listed("fall2011", official.root).found("train") == said
+
+
+def test_one_class_of_a_hundred_images_keeps_the_hundredth(tmp_path: Path, write_official: Any, open_listed: Any) -> None:
+    official = write_official(tmp_path / "archives", "fall2011", {"n00000001": 100, "n00000002": 99})
+    _, val = halves("fall2011", official.root, open_listed)
+    assert [sample.wnid for sample in val] == ["n00000001"]
+    assert open_listed("fall2011", official.root).found("val") is None
+
+
+def test_classes_from_which_nothing_can_be_held_out_are_said_with_the_training_images(
+    tmp_path: Path, write_official: Any, open_listed: Any
+) -> None:
+    dataset = open_listed("fall2011", write_official(tmp_path / "archives", "fall2011", {"n00000001": 9, "n00000002": 1}).root)
+    assert len(dataset.samples("train")) == 10
+    assert dataset.found("train") == "no class has 10 images, so none is held out for val"
+    with pytest.raises(
+        InputError, match="archives/fall11_whole.tar: no class has 10 images, so none .* the split train alone$"
+    ):
+        dataset.samples("val")

@@ -291,7 +291,11 @@ def test_every_layout_of_the_validation_images_gives_the_same_shards(
             ["ILSVRC2012_img_train.tar"],
             {"train": "^no ILSVRC2012_img_train.tar in .*; expected ILSVRC2012_img_train.tar or"},
         ),
-        ("ilsvrc2012", ["ILSVRC2012_img_test_v10102019.tar"], {"test": r"^no ILSVRC2012_img_test\*.tar in"}),
+        (
+            "ilsvrc2012",
+            ["ILSVRC2012_img_test_v10102019.tar"],
+            {"test": r"^no ILSVRC2012_img_test_v.*\.tar in.* or ILSVRC2012_img_test\*\.tar or"},
+        ),
         (
             "ilsvrc2012",
             ["ILSVRC2012_devkit_t12.tar.gz"],
@@ -418,3 +422,57 @@ def test_other_files_beside_the_archives_are_ignored(name: str, tmp_path: Path, 
     dataset = open_listed("ilsvrc2012", official.root, "val")
     assert dataset.splits()["test"] is not None
     assert len(dataset.samples("val")) == 10
+
+
+def test_the_test_archive_patched_in_2019_is_preferred_and_said(
+    tmp_path: Path, write_official: Any, open_listed: Any, tar: Any, picture: Any
+) -> None:
+    official = write_official(tmp_path / "archives", "ilsvrc2012")
+    assert open_listed("ilsvrc2012", official.root, "test").found("test") is None
+    (official.root / "ILSVRC2012_img_test.tar").write_bytes(tar([("test/ILSVRC2012_test_00000001.JPEG", picture(500))]))
+    dataset = open_listed("ilsvrc2012", official.root, "test")
+    assert [path.name for path in dataset.archives("test")] == ["ILSVRC2012_img_test_v10102019.tar"]
+    assert dataset.found("test") == "reading ILSVRC2012_img_test_v10102019.tar and not ILSVRC2012_img_test.tar"
+    assert dataset.found("val") is None
+    (official.root / "ILSVRC2012_img_test_v10102019.tar").unlink()
+    assert len(open_listed("ilsvrc2012", official.root, "test").samples("test")) == 1
+
+
+@pytest.mark.parametrize(("kind", "split"), [case for case in EVERY if case != ("ilsvrc2012", "test")])
+def test_a_list_chooses_the_classes(
+    kind: str, split: str, tmp_path: Path, write_official: Any, open_listed: Any, write_set: Any
+) -> None:
+    official = write_official(tmp_path / "archives", kind)
+    wnids = SORTED_WNIDS[1:4]
+    (tmp_path / "wnids.txt").write_text("\n".join(wnids))
+    dataset = open_listed(kind, official.root, split, wnids=tmp_path / "wnids.txt")
+    shards = ShardSet.open(write_set(tmp_path / "shards", dataset, split, CONFIG))
+    assert shards.wnids == wnids
+    assert list(shards.classes["ilsvrc_id"]) == ILSVRC_IDS[1:4]
+    expected = {name: wnid for name, (wnid, _) in official.shown[split].items() if wnid in wnids}
+    assert dict(zip(shards.samples["name"], shards.samples["wnid"], strict=True)) == expected
+    assert dataset.passed_over(split)["images of classes that wnids.txt does not list"] == len(official.shown[split]) - len(
+        expected
+    )
+    assert dataset.name.startswith(f"{kind}-3-")
+    assert dataset.official_count(split) is None
+    assert dataset.identity(split) != open_listed(kind, official.root, split).identity(split)
+
+
+def test_a_list_of_classes_leaves_out_the_test_images_of_2012(tmp_path: Path, write_official: Any) -> None:
+    (tmp_path / "wnids.txt").write_text("\n".join(SORTED_WNIDS[:2]))
+    official = write_official(tmp_path / "archives", "ilsvrc2012")
+    source = IlsvrcSource(kind="ilsvrc2012", path=official.root, wnids=tmp_path / "wnids.txt")
+    reason = "its labels are not public, so wnids.txt cannot choose from its images"
+    assert source.open(tmp_path).splits() == {"train": None, "val": None, "test": reason}
+
+
+def test_a_listed_class_that_the_competition_does_not_have_is_refused(
+    tmp_path: Path, write_official: Any, open_listed: Any
+) -> None:
+    (tmp_path / "wnids.txt").write_text("n01440764\nn99999999\n")
+    dataset = open_listed("ilsvrc2012", write_official(tmp_path / "archives", "ilsvrc2012").root, wnids=tmp_path / "wnids.txt")
+    with pytest.raises(
+        InputError, match="wnids.txt names 1 of its 2 classes that .*archives does not hold, such as 'n99999999'"
+    ):
+        dataset.samples("train")

@@ -14,13 +14,18 @@ from data_shards.datasets.synthetic import Synthetic, SyntheticSource
 from data_shards.datasets.tiny_imagenet import TinyImageNet, TinyImageNetSource
 
 FIELDS = {
-    "synthetic": {"num_classes", "train_per_class", "val_per_class", "seed"},
+    "synthetic": {"num_classes", "train_per_class", "val_per_class", "seed", "wnids"},
     "tiny-imagenet": {"path", "num_classes", "wnids"},
     "folder": {"path", "wnids"},
-    "ilsvrc2010": {"path"},
-    "ilsvrc2012": {"path"},
+    "ilsvrc2010": {"path", "wnids"},
+    "ilsvrc2012": {"path", "wnids"},
     "fall2009": {"path", "wnids", "seed"},
     "fall2011": {"path", "wnids", "seed"},
+    "winter21": {"path", "wnids", "seed"},
+    "parquet": {"path", "wnids"},
+    "wds": {"path", "class_list", "label", "wnids"},
+    "imagenette": {"path", "wnids"},
+    "imagewoof": {"path", "wnids"},
 }
 
 
@@ -66,6 +71,8 @@ def test_each_kind_has_only_its_own_fields(kind: str) -> None:
         "train_per_class": 5,
         "val_per_class": 5,
         "wnids": "/y",
+        "class_list": "/z",
+        "label": "class",
         "seed": 1,
     }
     assert validated(kind=kind, **{name: values[name] for name in FIELDS[kind]}).kind == kind
@@ -80,7 +87,7 @@ def test_a_kind_that_needs_a_path_is_refused_without_one(kind: str, tmp_path: Pa
         validated(kind=kind).open(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"])
+@pytest.mark.parametrize("kind", ["folder", "ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"])
 def test_a_file_is_refused_if_a_folder_is_needed(kind: str, tmp_path: Path) -> None:
     (tmp_path / "train.tar").touch()
     source = validated(kind=kind, path=tmp_path / "train.tar")
@@ -88,7 +95,7 @@ def test_a_file_is_refused_if_a_folder_is_needed(kind: str, tmp_path: Path) -> N
         source.open(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011"])
+@pytest.mark.parametrize("kind", ["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"])
 def test_an_official_release_is_named_by_its_kind(kind: str, tmp_path: Path) -> None:
     assert validated(kind=kind, path=tmp_path).open(tmp_path).name == kind
 
@@ -112,7 +119,7 @@ def test_a_missing_path_is_refused(kind: str, tmp_path: Path) -> None:
         ({}, "Unable to extract tag using discriminator 'kind'"),
         (
             {"kind": "imagenet"},
-            "'imagenet' .*'synthetic', 'tiny-imagenet', 'folder', 'ilsvrc2010', 'ilsvrc2012', 'fall2009', 'fall2011'",
+            f"'imagenet' .*{', '.join(repr(kind) for kind in FIELDS)}",
         ),
         ({"kind": "synthetic", "num_classes": 30}, "num_classes\n.*20 or 40"),
         ({"kind": "tiny-imagenet", "num_classes": 1}, "num_classes\n.*greater than 1"),

@@ -4,13 +4,14 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import simplejpeg
 
 from base.errors import InputError
 from data_shards.datasets.dataset import Sample, Split, as_rows
-from data_shards.datasets.synthetic import CLASSES, HUES, PATTERNS, SHAPES, Synthetic
+from data_shards.datasets.synthetic import CLASSES, HUES, PATTERNS, SHAPES, Synthetic, SyntheticSource
 
 TARGET = Synthetic(train_per_class=2, val_per_class=1)
 SUPERSET = Synthetic(train_per_class=2, val_per_class=1, num_classes=40)
@@ -123,3 +124,17 @@ def test_the_test_split_is_refused_and_val_is_suggested(ask: object) -> None:
     assert callable(ask)
     with pytest.raises(InputError, match="found split 'test' .* only train and val are drawn, so score on val"):
         ask("test")
+
+
+def test_a_list_chooses_the_classes_and_leaves_their_images_alone(tmp_path: Path) -> None:
+    (tmp_path / "wnids.txt").write_text("n90000003\nn90000007\n")
+    whole = SyntheticSource(train_per_class=2).open(tmp_path)
+    some = SyntheticSource(train_per_class=2, wnids=tmp_path / "wnids.txt").open(tmp_path)
+    assert [wnid for wnid, _ in some.classes()] == ["n90000003", "n90000007"]
+    samples = as_rows(some.samples("train"))
+    assert samples == [sample for sample in as_rows(whole.samples("train")) if sample.wnid in ("n90000003", "n90000007")]
+    assert some.read(samples[0]) == whole.read(samples[0])
+    assert some.name.startswith("synthetic-2-")
+    assert whole.name == "synthetic"
+    assert "wnids" not in whole.identity("train")
+    assert some.identity("train")["wnids"] == ["n90000003", "n90000007"]
