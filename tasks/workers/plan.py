@@ -30,7 +30,9 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     passed = dataset.passed_over(job.split)
     write_text(work / PASSED_OVER, json.dumps(passed))
     plan = plan_shards(dataset, job.split, job, work)
-    progress.say(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
+    progress.say(
+        f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shard{'s' * (len(plan) != 1)}"
+    )
     if passed:
         progress.say(f"passed over {passed}")
     sources = plan.sources()
