@@ -71,7 +71,8 @@ def run(flow: Flow[..., Any]) -> None:
     app.default(call)
     _hide_echoes()
     for which in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(which, _stop)
+        if signal.getsignal(which) != signal.SIG_IGN:  # as in the background jobs of a script
+            signal.signal(which, _stop)
     try:
         app()
     except Stopped as stopped:

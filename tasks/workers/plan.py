@@ -32,7 +32,9 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> No
     if found := dataset.found(job.split):
         progress.say(found)
     plan = plan_shards(dataset, job.split, job, work)
-    progress.say(f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shards")
+    progress.say(
+        f"{plan.num_samples:,} images of {len(dataset.classes()):,} classes into {len(plan):,} shard{'s' * (len(plan) != 1)}"
+    )
     if passed:
         progress.say(f"passed over {passed}")
     sources = plan.sources()

@@ -70,7 +70,7 @@ def test_files_that_are_passed_over_are_said_and_counted(pets: Path, tmp_path: P
 def test_nothing_more_is_said_of_a_source_that_holds_only_images(pets: Path, tmp_path: Path) -> None:
     counts, said = run(pets, tmp_path / "set")
     assert set(counts) == {"images", "classes", "shards", "mended", "turned", "bad_images"}
-    assert said == ["planning the shards of pets train", "4 images of 2 classes into 1 shards"]
+    assert said == ["planning the shards of pets train", "4 images of 2 classes into 1 shard"]
 
 
 def test_a_class_left_without_images_is_said_and_counted_also_if_bad_images_are_reported(pets: Path, tmp_path: Path) -> None:
