@@ -83,6 +83,8 @@ def shard(
     seed: Annotated[int, Field(ge=0)] | None = None,
     wnids: Path | None = None,
     num_classes: Annotated[int, Field(gt=1)] | None = None,
+    class_list: Path | None = None,
+    label: str | None = None,
     md5: Path | None = None,
     workers: Positive | None = None,
     cluster: str | None = None,
@@ -92,8 +94,10 @@ def shard(
     """Write a dataset's images as WebDataset shards, straight from the archives that they come in.
 
     Args:
-        dataset: Which images: ilsvrc2010, ilsvrc2012, fall2009, fall2011, or those of the presets demo, tiny and folder.
-        archives: Folder that holds the official archives, or what was unpacked from them; synthetic images need none.
+        dataset: Which images: ilsvrc2010, ilsvrc2012, fall2009, fall2011, winter21, parquet (Hugging Face), wds (WebDataset
+            tars), imagenette, imagewoof, or those of the presets demo, tiny and folder.
+        archives: Folder that holds the official archives, or what was unpacked from them; for ilsvrc2012 also Hugging Face's
+            files, Kaggle's or timm's. Synthetic images need none.
         splits: Some of train, val and test, instead of all whose files are there.
         storage: square256 for the centre square of the image scaled to 256 pixels, shorter256 for all of it, original for its
             own bytes; or any other side. Default: the preset's.
@@ -101,9 +105,11 @@ def shard(
         bad_images: error to stop at images that cannot be decoded, report to leave them out and list them.
         check: Whether original images are decoded once to see that they are intact.
         seed: Seed of the shuffle. Default: the preset's.
-        wnids: Text file with the classes to take from tiny, folder or a fall release, one WNID or class folder a line.
+        wnids: Text file with the classes to take from the dataset, one WNID or class folder a line.
         num_classes: How many classes of tiny, the first in WNID order, or of demo (20 or 40). Default: the list's, or the
             preset's.
+        class_list: Text file with the class of each number of wds, one a line. Default: classes.txt beside the tars.
+        label: Field of the JSON files of wds that holds the class. Default: label.
         md5: File as md5sum writes it; archives that it names are read first, and refused if they differ.
         workers: Processes that write shards. Default: one per processor.
         cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards instead.
@@ -119,7 +125,12 @@ def shard(
     }
     if dataset == "tiny" and num_classes is None and (listed := existing_list(wnids)):
         num_classes = len({nfc(name) for name in read_class_list(listed)})  # and not the preset's
-    plan = load_preset(dataset, archives, shards=changes, target={"wnids": wnids, "num_classes": num_classes})
+    plan = load_preset(
+        dataset,
+        archives,
+        shards=changes,
+        target={"wnids": wnids, "num_classes": num_classes, "class_list": class_list, "label": label},
+    )
     with locked(workspace, reuse) as made_in:
         if md5 is not None and archives is not None:
             check_md5(archives, md5, made_in)
