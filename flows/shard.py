@@ -63,7 +63,7 @@ def summary(counts: Mapping[str, int]) -> str:
         for name, (one, many) in NOTABLE.items()
         if counts.get(name)
     ]
-    ignored = [f"{count:,} {name.removeprefix(IGNORED)}" for name, count in counts.items() if name.startswith(IGNORED)]
+    ignored = [f"{name.removeprefix(IGNORED)} ({count:,})" for name, count in counts.items() if name.startswith(IGNORED)]
     return "; ".join([*parts, *([f"ignored: {', '.join(ignored)}"] if ignored else [])])
 
 

@@ -19,7 +19,7 @@ NOTHING = {"images": 1000, "classes": 20, "shards": 2, "mended": 0, "turned": 0,
         ),
         (
             {"classes_without_images": 1, "ignored hidden files": 2, "ignored text files": 1},
-            "1,000 images of 20 classes in 2 shards; 1 class without images; ignored: 2 hidden files, 1 text files",
+            "1,000 images of 20 classes in 2 shards; 1 class without images; ignored: hidden files (2), text files (1)",
         ),
     ],
 )

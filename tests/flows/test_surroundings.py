@@ -97,7 +97,7 @@ def test_a_flow_runs_from_any_folder_with_paths_of_that_folder_and_without_a_hom
     options = ("--dataset", "folder", "--archives", "images", "--wnids", "list.txt", "--splits", "val", "--workspace", "made")
     done = run(tmp_path, "flows.shard", *options)
     assert done.returncode == 0, done.stdout
-    assert f"{tmp_path}/made/shards/images-2-" in done.stdout.splitlines()[-1]
+    assert f"{tmp_path}/made/shards/images-2-" in done.stdout.splitlines()[-2]
     for unwanted in ("Traceback", "Warning", "WARNING", "ERROR", "telemetry", "usage data"):
         assert unwanted not in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.py", "images", "list.txt", "made", "model.py", "tasks.py"]
