@@ -63,6 +63,8 @@ def keep(tables: Path, preset: str) -> None:
             continue
         table = upgrade(pq.read_table(tables / f"{name}.parquet"), schema)
         rows: list[Row] = [row for row in table.to_pylist() if row["preset"] == preset.removesuffix("40")]
+        if not rows:
+            continue  # one network is compared with nothing
         last = max(rows, key=lambda row: row["created_at"])["run_id"]
         kept = pa.Table.from_pylist([row for row in rows if row["run_id"] == last], schema=schema)
         write_whole(_kept_path(preset, name), [kept], schema)
