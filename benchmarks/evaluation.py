@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -28,15 +29,16 @@ from data_shards.loading.dali import Loader
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
+from model.evaluation.answers import Answers
+from model.evaluation.ensembles import Mix, average
 from model.evaluation.parquet import ROWS_PER_GROUP
 from model.evaluation.predict import Predictor, cut, pass_sizes, predict
-from model.evaluation.predictions import join_parts, write_part
+from model.evaluation.predictions import join_parts, open_predictions, write_part
+from model.evaluation.rows import Evaluation, Measured
+from model.evaluation.tables import write_tables
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import subtract_mean
-from tasks.artifacts import Artifact
-from tasks.tabulate import RowPlan, Scope, write_error_rates
-from tasks.train import Weights
 
 MEMBERS, IMAGES, CLASSES = 7, 50_000, 1000
 """The validation set of ILSVRC-2012, and the networks of the last row of Table 2."""
@@ -121,16 +123,20 @@ def tabulate_once(what: str, directory: Path) -> None:
 def _tabulate(files: list[Path], directory: Path) -> None:
     """Make Table 2 as `flows.reproduce` does: averages of five and seven, all members, all comparisons, all classes."""
     everyone = tuple(range(MEMBERS))
-    plans = [
-        RowPlan(table="table2", model="5 CNNs", members=everyone[:5]),
-        RowPlan(table="table2", model="7 CNNs*", members=everyone),
-        *(RowPlan(table="members", model=f"CNN, seed {member}", members=(member,)) for member in everyone),
-    ]
-    artifacts = [Artifact(path=file.parent, digest=file.parent.name, counts={}) for file in files]
-    networks = [Weights(path=file, digest=file.parent.name) for file in files]
-    scope = Scope(dataset="random", split="val", views=VIEWS, shards="", recipe="benchmark", config="")
-    with tempfile.TemporaryDirectory(dir=directory) as workspace:
-        write_error_rates.fn(plans, artifacts, networks, scope, Path(workspace))
+    members = [open_predictions(file) for file in files]
+    mixes = {"5 CNNs": Mix(everyone[:5], None), "7 CNNs*": Mix(everyone, None)}
+    averaged = zip(mixes, average(members, list(mixes.values())), strict=True)
+    measured = [_measured("table2", name, mixes[name].members, answers) for name, answers in averaged]
+    measured += [_measured("members", f"CNN, seed {n}", (n,), members[n].answers()) for n in everyone]
+    evaluation = Evaluation("random", "val", VIEWS, "benchmark", "", "", None, datetime.now(UTC))
+    with tempfile.TemporaryDirectory(dir=directory) as tables:
+        write_tables(measured, evaluation, Path(tables), None)
+
+
+def _measured(table: str, model: str, members: tuple[int, ...], answers: Answers) -> Measured:
+    count = len(members)
+    digests, shares = tuple(map(str, members)), (1 / count,) * count
+    return Measured(table, model, digests, shares, None, None, None, "", (None,) * count, answers)
 
 
 def measure_predicting(directory: Path, rounds: int, num_images: int) -> None:
