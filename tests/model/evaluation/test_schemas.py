@@ -45,31 +45,31 @@ def test_columns_are_added_and_never_changed():
 
 @pytest.mark.parametrize(("name", "schema"), [("error-rates", ERROR_RATES), ("comparisons", COMPARISONS)])
 def test_rows_of_version_2_are_read_with_their_preset_and_nulls_for_later_columns(name, schema):
-    old = pq.read_table(KEPT / f"demo-{name}.parquet")
+    old = pq.read_table(KEPT / f"tiny-{name}.parquet")
     assert set(old["schema_version"].to_pylist()) == {2}
     rows = upgrade(old, schema)
     assert rows.schema == schema
-    assert set(rows["preset"].to_pylist()) == {"demo"}
+    assert set(rows["preset"].to_pylist()) == {"tiny"}
     assert all(rows[name].null_count == len(old) for name in NEW if name != "preset")
     kept = [name for name in old.schema.names if name != "recipe"]
     assert rows.select(kept).equals(old.select(kept))
 
 
 def test_rows_of_version_1_are_read_with_nulls_for_later_columns():
-    old = pq.read_table(KEPT / "demo-error-rates.parquet").drop_columns(["top1_cost", "top5_cost"])
+    old = pq.read_table(KEPT / "tiny-error-rates.parquet").drop_columns(["top1_cost", "top5_cost"])
     rows = upgrade(old, ERROR_RATES)
     assert rows["preset"].to_pylist() == old["recipe"].to_pylist()
     assert rows["top1_cost"].null_count == len(old)
 
 
 def test_a_table_of_version_2_is_appended_to_and_its_rows_keep_their_version(row):
-    old = pq.read_table(KEPT / "demo-error-rates.parquet")
+    old = pq.read_table(KEPT / "tiny-error-rates.parquet")
     once = error_rates(old, [row()])
     twice = error_rates(once, [row(recipe="code2012")]).to_pylist()
     measured = [one for one in twice if one["source"] == "measured"]
     assert [one["schema_version"] for one in measured] == [2] * len(old) + [3, 3]
     assert [(one["preset"], one["recipe"], one["seed"]) for one in measured] == [
-        *[("demo", None, None)] * len(old),
+        *[("tiny", None, None)] * len(old),
         ("demo", "paper", 0),
         ("demo", "code2012", 0),
     ]
