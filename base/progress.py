@@ -53,7 +53,9 @@ class Progress:
         self._write(Message(text=text, error=error))
 
     def _write(self, message: Message) -> None:
-        print(json.dumps(asdict(message)), file=self.out or sys.stdout, flush=True)
+        out = self.out or sys.stdout
+        out.write(json.dumps(asdict(message)) + "\n")  # one write, because replicas share a pipe; print makes two
+        out.flush()
 
 
 class Silent(Progress):
