@@ -20,7 +20,7 @@ from flows.services import Service
 from tasks.code import ROOT
 
 ONE_NETWORK = {"num_networks": 1, "num_pretrained": 0}
-SHORT = {**ONE_NETWORK, "epochs": 1, "pretrain_epochs": 1, "finetune_epochs": 1}
+SHORT = {**ONE_NETWORK, "report": False, "epochs": 1, "pretrain_epochs": 1, "finetune_epochs": 1}
 LONG = {**ONE_NETWORK, "epochs": 1000, "seed": 1}
 
 
