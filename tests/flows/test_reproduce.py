@@ -15,7 +15,7 @@ import pytest
 
 from tasks.code import ROOT, code_version
 
-SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0"]
+SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0", "--no-report"]
 TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
 AT_CHANCE = "no more than guessing among 20 classes"
 """After one epoch a network may be; the flow warns of it."""

@@ -1,5 +1,6 @@
 """Server, worker and deployments as people use them, with real processes."""
 
+import json
 import os
 import socket
 import subprocess
@@ -107,7 +108,7 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
     assert f"export PREFECT_API_URL={machine.api}\n" in said
     assert "prefect deployment run reproduce/demo --watch\n" in said
 
-    parameters = [f"--param={name}={value}" for name, value in SHORT.items()]
+    parameters = [f"--param={name}={json.dumps(value)}" for name, value in SHORT.items()]
     short = machine.begin("prefect", "deployment", "run", "reproduce/demo", "--watch", *parameters)
     with SyncPrefectClient(machine.api) as client:
         hold_slot(client)
