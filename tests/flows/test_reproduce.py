@@ -145,7 +145,7 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_pat
 
 def test_two_recipes_in_one_workspace_keep_their_rows(unbroken, tmp_path):
     workspace = shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
-    one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0"]
+    one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0", "--no-report"]
     said = [finish(workspace, ["--recipe", recipe, *one]) for recipe in ("paper", "code2012")]
     table = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
     assert list(table["recipe"]) == ["demo", "paper", "code2012"]
