@@ -124,7 +124,7 @@ class Scan:
                 name = normpath(with_slashes(member.name))
                 if member.isreg() and name in needed:
                     found[name] = member.offset_data, member.size
-                tar.members.clear()  # type: ignore[attr-defined]
+                tar.members.clear()  # type: ignore[attr-defined]  # likewise
             for link in links:
                 target = found.get(ends[normpath(link.name)])
                 followed = target is not None and not is_nested_tar(_last(link.name))

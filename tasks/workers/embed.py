@@ -5,12 +5,11 @@ A shard whose vectors exist is skipped, so a run that was killed continues.
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from model.retrieval.vectors import write_vectors
 from tasks.job import Share
 from tasks.jobs.embed import EmbedJob, vectors_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import open_network, passes_of
+from tasks.workers.networks import open_network, passes_of, unfinished
 
 
 class Embedded(NamedTuple):
@@ -46,15 +45,11 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
     device = torch.device(job.devices[share.number % len(job.devices)])
     allow_tf32(False)
     torch.set_num_threads(1)  # how many share an operation would show in the last bits
-    shards = ShardSet.open(job.shards.path)
-    names = list(share.of(list(shards.samples["shard"].unique())))
-    missing = [name for name in names if any(not vectors_path(directory, name).exists() for directory in jobs)]
-    total = int(shards.samples["shard"].isin(names).sum())
-    done = float(total - shards.samples["shard"].isin(missing).sum())
+    paths_of = [partial(vectors_path, directory) for directory in jobs]
+    shards, done, total = unfinished(ShardSet.open(job.shards.path), share, paths_of)
     progress.report(done, total, "images")
-    if not missing:
+    if not len(shards):
         return
-    shards = replace(shards, samples=pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing]))
     opened = [_open(job, directory, shards, device, progress) for directory, job in jobs.items()]
     for crop in sorted({one.crop for one in opened}):
         some = [one for one in opened if one.crop == crop]

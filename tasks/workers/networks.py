@@ -3,7 +3,8 @@
 Imported by `tasks.workers.predict` and `tasks.workers.embed`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from model.evaluation.classifiers import Classifier, import_from
 from model.evaluation.predict import Predictor, cut, pass_sizes
 from model.network.inputs import subtract_mean
 from model.network.weights import load_weights
+from tasks.job import Share
 
 
 class Opened(NamedTuple):
@@ -72,6 +74,18 @@ def open_network(
         advice = "shard with a larger side" if classifier is None else f"give --storage square{crop} or more"
         raise InputError(f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: {advice}")
     return Opened(predictor, crop, fed)
+
+
+def unfinished(shards: ShardSet, share: Share, paths_of: Sequence[Callable[[str], Path]]) -> tuple[ShardSet, float, int]:
+    """Return the shards of this share that lack one of their files, and how many of the share's images are done and in all.
+
+    Each of `paths_of` returns the file of a shard, given its name.
+    """
+    names = list(share.of(list(shards.samples["shard"].unique())))
+    missing = [name for name in names if not all(path_of(name).exists() for path_of in paths_of)]
+    total = int(shards.samples["shard"].isin(names).sum())
+    left = shards.samples[shards.samples["shard"].isin(missing)]
+    return replace(shards, samples=left), float(total - len(left)), total
 
 
 def passes_of(loader: Loader, num_views: int) -> Iterator[Tensor]:

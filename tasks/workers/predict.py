@@ -5,13 +5,12 @@ killed continues with the shards that lack one. `tasks.workers.join` joins the p
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 
 from base.errors import InputError
@@ -24,7 +23,7 @@ from model.network.precision import allow_tf32
 from tasks.job import Share
 from tasks.jobs.predict import PredictJob, part_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import Opened, labels_of, open_network, passes_of
+from tasks.workers.networks import Opened, labels_of, open_network, passes_of, unfinished
 
 
 class Tested(NamedTuple):
@@ -45,15 +44,11 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
     device = torch.device(job.devices[share.number % len(job.devices)])
     allow_tf32(False)
     torch.set_num_threads(1)  # how many share an operation would show in the last bits
-    shards = ShardSet.open(job.shards.path)
-    names = list(share.of(list(shards.samples["shard"].unique())))
-    missing = [name for name in names if any(not part_path(directory, name).exists() for directory in jobs)]
-    total = int(shards.samples["shard"].isin(names).sum())
-    done = float(total - shards.samples["shard"].isin(missing).sum())
+    paths_of = [partial(part_path, directory) for directory in jobs]
+    shards, done, total = unfinished(ShardSet.open(job.shards.path), share, paths_of)
     progress.report(done, total, "images")
-    if not missing:
+    if not len(shards):
         return
-    shards = replace(shards, samples=pd.concat([shards.samples[shards.samples["shard"] == name] for name in missing]))
     say = progress.say if share.number == 0 else Silent().say  # the other processes would repeat it
     networks = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     for crop in sorted({tested.network.crop for tested in networks}):
