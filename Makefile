@@ -34,6 +34,7 @@ ifeq ($(TORCH),cpu)
 else
 	@echo "Installing torch with CUDA's libraries: .venv is 6.2 GB. TORCH=cpu takes the CPU build, with which it is 2.7 GB."
 endif
+	@echo "Installing the other packages: one to three minutes, without a line."
 	@$(PIP) -r requirements.txt
 	@# So that CHECKOUT/.venv/bin/python -m flows.train works from any folder.
 	@echo "$(CURDIR)" > "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
