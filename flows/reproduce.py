@@ -115,7 +115,7 @@ def reproduce(
         names = {f"CNN, seed {seed + n}": weights for n, weights in enumerate(plain)}
         shards: dict[Split, Artifact] = {"train": target["train"], plan.scored_on: scored}
         section6 = write_section6(
-            preset, names, shards, plan.scored_on, predictions[0], plan.table, plan.retrieval, compute, made_in
+            preset, names, shards, plan.scored_on, predictions[0], plan.table, plan.retrieval, compute, made_in, others=starred
         )
         return ReproduceRecord(tables=tables, section6=section6)
 

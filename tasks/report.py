@@ -1,6 +1,6 @@
 """Weights, predictions, neighbours and tables to one page in the browser."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import task
@@ -34,9 +34,14 @@ def write_report(
     retrieved: Artifact | None,
     workspace: Workspace,
     images: tuple[str, ...] = (),
+    others: Sequence[Weights] = (),
 ) -> Path:
-    """Write the report, or find it: `report/<name>/<key>/index.html`. Return `report/<name>.html`, which leads to it."""
-    tables = report_tables(workspace.tables, [weights.digest for weights in networks.values()], table)
+    """Write the report, or find it: `report/<name>/<key>/index.html`. Return `report/<name>.html`, which leads to it.
+
+    The error rates are also those of `others`.
+    """
+    beside = tuple(weights.digest for weights in others)
+    tables = report_tables(workspace.tables, [weights.digest for weights in networks.values()], table, beside)
     job = ReportJob(
         weights=tuple(networks.values()),
         runs={key: run for key, weights in networks.items() if (run := _run_of(weights)) is not None},
@@ -50,6 +55,7 @@ def write_report(
         images=images,
         name=name,
         tables_dir=workspace.tables,
+        others=beside,
     )
     made = make([job], workspace)[0]
     pointer = workspace.path / "report" / f"{name}.html"

@@ -1,6 +1,6 @@
 """Section 6.1 as one step: kernels, neighbours, codes and the report of finished networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -41,10 +41,11 @@ def write_section6(
     compute: Compute,
     workspace: Workspace,
     images: tuple[str, ...] = (),
+    others: Sequence[Weights] = (),
 ) -> Section6Record:
     """Measure kernels and retrieval of the networks and write the report; `shards` has `train` and the scored split.
 
-    `predictions` are those of the first network.
+    `predictions` are those of the first network. The page has the error rates of `others` too.
 
     Raises:
         InputError: the scored split has no labels, or lacks an image that is to be shown.
@@ -60,7 +61,7 @@ def write_section6(
     retrieved = retrieve(some, pair, vectors, config, workspace)
     rows = write_retrieval(some, retrieved, pair[1], split, config, name, workspace)
     first = next(iter(networks))
-    page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images)
+    page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images, others)
     return Section6Record(text=f"{as_text(rows)}\n\n{specialisation_as_text(specialisation)}", page=page)
 
 

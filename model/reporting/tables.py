@@ -17,14 +17,18 @@ VOLATILE = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def report_tables(directory: Path, members: Collection[str], table: str) -> dict[str, pd.DataFrame]:
+def report_tables(
+    directory: Path, members: Collection[str], table: str, others: Collection[str] = ()
+) -> dict[str, pd.DataFrame]:
     """Return `rates`, `comparisons`, `specialisation` and `retrieval`, each empty if its file is missing.
 
-    `members` are the SHA-256 of the weights files; `table` is the paper's table whose published rows are shown.
+    `members` are the SHA-256 of the weights files; `table` is the paper's table whose published rows are shown. `others` are
+    networks that have error rates but are not in the rest of the report.
     """
+    scored = {*members, *others}
     return {
-        "rates": _rates(directory / "error_rates.parquet", members, table),
-        "comparisons": _newest(directory / "comparisons.parquet", members, ["first_members", "second_members"]),
+        "rates": _rates(directory / "error_rates.parquet", scored, table),
+        "comparisons": _newest(directory / "comparisons.parquet", scored, ["first_members", "second_members"]),
         "specialisation": _newest(directory / "specialisation.parquet", members, ["members"]),
         "retrieval": _newest(directory / "retrieval.parquet", members, ["members"]),
     }

@@ -36,6 +36,8 @@ class ReportJob(Job):
     """Keys of the images to show as panels, instead of chosen ones."""
     name: Resource[str]
     tables_dir: Resource[Path]
+    others: Resource[tuple[str, ...]] = ()
+    """SHA-256 of networks that have error rates but are not in the rest of the report; `tables` covers their rows."""
 
     @property
     def title(self) -> str:

@@ -39,7 +39,7 @@ def main(job: ReportJob, directory: Path, progress: Progress, share: Share) -> C
     picture = picture_of(queries)
     chosen = job.images or choose_images(predictions["image_id"], seed=job.seed)
     panels = make_panels(predictions, {key: picture(key) for key in chosen}) if queries.labelled else []
-    tables = report_tables(job.tables_dir, [weights.digest for weights in job.weights], job.table)
+    tables = report_tables(job.tables_dir, [weights.digest for weights in job.weights], job.table, job.others)
     kernels = {name: _kernels(weights.path) for name, weights in zip(job.names, job.weights, strict=True)}
     neighbours = _neighbours(job.retrieved, job.seed)
     database = None if job.database_shards is None else picture_of(ShardSet.open(job.database_shards.path))

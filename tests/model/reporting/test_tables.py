@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.evaluation.kernels import PUBLISHED, SPECIALISATION
+from model.evaluation.schemas import ERROR_RATES
 from model.reporting.tables import digest, report_tables
 from model.retrieval.schemas import RETRIEVAL
 
@@ -51,6 +52,24 @@ def test_a_network_has_its_newest_name_and_the_paper_stands_first(directory):
 def test_networks_of_other_reports_are_left_out(directory):
     assert list(report_tables(directory, ["c"], "table2")["specialisation"]["model"]) == ["CNN", "other"]
     assert report_tables(directory, ["d"], "table2")["retrieval"].empty
+
+
+def test_other_networks_add_their_error_rates_and_nothing_else(directory):
+    found = [
+        {
+            "members": members,
+            "model": model,
+            "table": "table2",
+            "source": "measured",
+            "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        for members, model in ((["a"], "1 CNN"), (["c"], "1 CNN*"), (["a", "c"], "7 CNNs*"), (["d"], "another"))
+    ]
+    write(directory / "error_rates.parquet", found, ERROR_RATES)
+    alone, both = (report_tables(directory, ["a"], "table2", others) for others in ((), ("c",)))
+    assert list(alone["rates"]["model"]) == ["1 CNN"]
+    assert list(both["rates"]["model"]) == ["1 CNN", "1 CNN*", "7 CNNs*"]
+    assert both["retrieval"].equals(alone["retrieval"])
 
 
 def test_what_was_measured_again_with_the_same_numbers_is_the_same_report(directory):
