@@ -35,10 +35,11 @@ def write_report(
     workspace: Workspace,
     images: tuple[str, ...] = (),
     others: Sequence[Weights] = (),
+    summary: str = "",
 ) -> Path:
     """Write the report, or find it: `report/<name>/<key>/index.html`. Return `report/<name>.html`, which leads to it.
 
-    The error rates are also those of `others`.
+    The error rates are also those of `others`. `summary` is Markdown that Prefect shows above the link.
     """
     beside = tuple(weights.digest for weights in others)
     tables = report_tables(workspace.tables, [weights.digest for weights in networks.values()], table, beside)
@@ -62,7 +63,7 @@ def write_report(
     write_text(pointer, POINTER.format(name=name, target=f"{name}/{made.path.name}/{PAGE}"))
     if TaskRunContext.get() is not None:
         counts = f"{made.counts['networks']} networks, {made.counts['queries']} queries"
-        text = f"# Report on {name}\n\n{counts}: [{pointer}](file://{pointer})"
+        text = f"# Report on {name}\n\n{summary}\n\n{counts}: [{pointer}](file://{pointer})"
         create_markdown_artifact(text, key="report", description=f"Section 6 on {name}")
     return pointer
 

@@ -9,7 +9,7 @@ from base.errors import InputError
 from data_shards.datasets.dataset import Split
 from data_shards.shard_set import ShardSet
 from model.retrieval.config import RetrievalConfig
-from model.retrieval.rendering import as_text, specialisation_as_text
+from model.retrieval.rendering import as_markdown, as_text, specialisation_as_text
 from tasks.compute import Compute
 from tasks.job import Artifact, Weights
 from tasks.kernels import write_kernels
@@ -61,8 +61,12 @@ def write_section6(
     retrieved = retrieve(some, pair, vectors, config, workspace)
     rows = write_retrieval(some, retrieved, pair[1], split, config, name, workspace)
     first = next(iter(networks))
-    page = write_report(name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images, others)
-    return Section6Record(text=f"{as_text(rows)}\n\n{specialisation_as_text(specialisation)}", page=page)
+    colour = specialisation_as_text(specialisation)
+    summary = f"Mean average precision / precision among six:\n\n{as_markdown({name: rows})}\n\n{colour}"
+    page = write_report(
+        name, networks, table, pair[1], pair[0], predictions, retrieved[first], workspace, images, others, summary
+    )
+    return Section6Record(text=f"{as_text(rows)}\n\n{colour}", page=page)
 
 
 def _check(queries: Artifact, images: tuple[str, ...]) -> None:
