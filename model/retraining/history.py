@@ -1,4 +1,4 @@
-"""The two tables of retraining: `tables/retrainings.parquet`, a row per run, and `tables/champions.parquet`, a row per generation.
+"""The two tables of retraining: `retrainings.parquet`, a row per run, and `champions.parquet`, a row per generation.
 
 Both are append-only. A row is appended by writing the whole table beside the old one and renaming it, under the lock of the
 workspace. Read by `flows.collect`, the report and `tasks.retrain`, which alone writes them.
