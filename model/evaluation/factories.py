@@ -18,13 +18,29 @@ from model.evaluation.checkpoints import fit_names, load_checkpoint
 from model.evaluation.classifiers import Factory, Triple
 
 
+def call_factory(factory: str) -> nn.Module:
+    """Return the network that `package.module:function` builds, without its weights.
+
+    Raises:
+        InputError: there is no such function, or it returns something else.
+    """
+    module, _, name = factory.partition(":")
+    try:
+        network = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"{factory} cannot be called ({error}); expected package.module:function without arguments") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{factory} returned a {type(network).__name__}; expected a torch module")
+    return network
+
+
 def build_network(factory: Factory, weights: Path, device: torch.device) -> tuple[nn.Module, list[str]]:
     """Return the network with its weights, ready to predict, and what was done to the names of its tensors.
 
     Raises:
         InputError: factory and weights do not fit together, or there is no such factory.
     """
-    network = _build(factory.factory)
+    network = call_factory(factory.factory)
     notes = _load(network, weights, factory.factory)
     return network.to(device).eval(), notes
 
@@ -52,17 +68,6 @@ def normalise(images: Tensor, mean: Triple, scale: Triple) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory: (value − mean) ÷ scale."""
     values = images.to(torch.float32)
     return values.sub_(values.new_tensor(mean)).div_(values.new_tensor(scale)).permute(0, 3, 1, 2)
-
-
-def _build(factory: str) -> nn.Module:
-    module, _, name = factory.partition(":")
-    try:
-        network = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"{factory} cannot be called ({error}); expected package.module:function without arguments") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"{factory} returned a {type(network).__name__}; expected a torch module")
-    return network
 
 
 def _load(network: nn.Module, weights: Path, factory: str) -> list[str]:
