@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -215,13 +217,20 @@ def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Pa
     decisions = ["skipped", "skipped", "skipped", "kept", "held", "held", "promoted", "skipped", "failed"]
     assert night.decisions == ["promoted", worked["decision"], *decisions]  # and no row of a run that found another one at work
 
-    with locked(workspace) as held:
-        waiting = threading.Thread(target=night, kwargs={"name": "another", "source": tmp_path / "nowhere"})
+    lock = workspace / "champions" / ".another.lock"
+    with locked(workspace):
+        begin = partial(night, name="another", source=tmp_path / "nowhere")
+        waiting = threading.Thread(target=copy_context().run, args=[begin])
         waiting.start()
-        time.sleep(3)
-        assert read_retrainings(held.tables, "another") == []
+        wait_until(
+            lambda: lock.exists() and f":{lock.stat().st_ino} " in Path("/proc/locks").read_text(), "a claim of the name"
+        )
+        time.sleep(1)
+        assert read_retrainings(workspace / "tables", "another") == []
+        released = datetime.now(UTC)
     waiting.join()
-    assert [run["decision"] for run in read_retrainings(workspace / "tables", "another")] == ["failed"]
+    (run,) = read_retrainings(workspace / "tables", "another")
+    assert (run["decision"], run["started_at"] < released < run["finished_at"]) == ("failed", True)
 
 
 KILLED = """
