@@ -181,9 +181,7 @@ def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Pa
     stray = (folder.root / "val" / "n02" / "copy.jpg", folder.root / "train" / "n02" / "4.jpg")
     stray[0].write_bytes(stray[1].read_bytes())
     assert night().name == "Held"
-    assert "1 training images are in the evaluation set too (train n02/4.jpg = val n02/copy.jpg)" in str(
-        night.runs[-1]["reason"]
-    )
+    assert "1 training image is in the evaluation set too (train n02/4.jpg = val n02/copy.jpg)" in str(night.runs[-1]["reason"])
     stray[0].unlink()
     stray[1].unlink()
     for number in FIRST[:12]:
