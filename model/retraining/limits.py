@@ -37,9 +37,8 @@ def held(row: Row, share_removed: float | None, shared: Sequence[str], limits: L
         found = f"{row['images_removed']:,} of the champion's training images are gone ({share_removed:.1%})"
         reasons.append(f"{found}, max_removed allows {limits.max_removed:.1%}")
     if len(gone) > limits.max_classes_removed:
-        reasons.append(
-            f"{_are(len(gone), 'class', 'classes')} gone ({_some(gone)}), max_classes_removed allows {limits.max_classes_removed:,}"
-        )
+        found = f"{_are(len(gone), 'class', 'classes')} gone ({_some(gone)})"
+        reasons.append(f"{found}, max_classes_removed allows {limits.max_classes_removed:,}")
     if bad > limits.max_bad:
         found = f"{row['images_bad']:,} training images cannot be decoded ({bad:.1%})"
         reasons.append(f"{found}, max_bad allows {limits.max_bad:.1%}")
