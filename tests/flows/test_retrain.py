@@ -262,7 +262,7 @@ def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_r
         "colours/",
         "runs/arriving-0/",
         "predictions/",
-        "error_rates.parquet",
+        "tables/error_rates.parquet",
     ]
     before, after = ["champions/.arriving.parquet", "champions.parquet"], ["retrainings.parquet", "champions/arriving"]
     given = json.dumps({**night.given, "epochs": 1}, default=str)
