@@ -82,6 +82,10 @@ class Compiled(Generic[P, R]):
             logging.getLogger(__name__).warning(
                 "response normalisation is not compiled and takes several times as long (%s); to compile it, torch needs its "
                 "triton and a C compiler such as gcc",
-                next(iter(str(error).splitlines()), type(error).__name__),
+                _first_line(getattr(error, "inner_exception", error)),
             )
             return result
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__

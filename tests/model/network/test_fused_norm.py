@@ -11,6 +11,8 @@ from model.network.response_norm import local_response_norm
 
 ALPHA, K = 1e-4, 2.0
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own compiler, on import
+
 
 @pytest.fixture
 def on_gpu(monkeypatch):
