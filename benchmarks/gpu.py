@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +37,9 @@ SECONDS = 460.0
 """For all checks together: with the start of Python and the last check's end, less than 8 minutes."""
 SECONDS_TO_START = 90.0
 """That a process has to import torch and DALI."""
+
+READY = "ready"
+"""What a process sends when it has imported everything."""
 
 Verdict = Literal["passed", "failed", "not run"]
 
@@ -73,21 +76,21 @@ def _child(bench: Bench, pipe: Connection) -> None:
     """Run each check whose name arrives, and send its line."""
     die_with_parent()
     torch.set_num_threads(bench.num_threads)
-    pipe.send(None)
+    pipe.send(READY)
     while True:
         pipe.send(check(pipe.recv(), bench))
 
 
 @contextmanager
-def _started(bench: Bench) -> Iterator[Connection]:
-    """Start a process that runs checks; kill it in the end, with whatever it has started."""
+def _started(bench: Bench) -> Iterator[Connection | None]:
+    """Start a process that runs checks, or return None if it does not start; kill it in the end."""
     context = get_context("spawn")
     pipe, other = context.Pipe()
-    process = context.Process(target=_child, args=(bench, other), daemon=False)
+    process = context.Process(target=_child, args=(bench, other))
     process.start()
     other.close()  # so that the death of the process is the end of the pipe
     try:
-        yield pipe
+        yield pipe if _received(pipe, SECONDS_TO_START) == READY else None
     finally:
         process.kill()
         process.join()
@@ -98,34 +101,34 @@ def lines(names: list[str], bench: Bench, seconds: float) -> Iterator[Line]:
     waiting, end = deque(names), monotonic() + seconds
     while waiting:
         with _started(bench) as pipe:
-            _received(pipe, SECONDS_TO_START)
             passed = True
             while waiting and passed:
-                name = waiting.popleft()
-                line = _line(name, pipe, end - monotonic())
+                line = _line(waiting.popleft(), pipe, end - monotonic())
                 yield line
                 passed = line.verdict != "failed"
 
 
-def _line(name: str, pipe: Connection, left: float) -> Line:
-    seconds = min(CHECKS[name].seconds, left)
-    if seconds <= 0:
+def _line(name: str, pipe: Connection | None, left: float) -> Line:
+    if left <= 0:
         return Line(name, "not run", "no time was left")
-    start = monotonic()
-    try:
+    if pipe is None:
+        return Line(name, "failed", "no process could be started for it")
+    seconds, start = min(CHECKS[name].seconds, left), monotonic()
+    with suppress(OSError):  # a dead process is noticed below
         pipe.send(name)
-        line = _received(pipe, seconds)
-    except TimeoutError:
-        return Line(name, "failed", f"it had not ended after {seconds:.0f} s", seconds)
-    except (EOFError, OSError):
-        return Line(name, "failed", "its process died", monotonic() - start)
-    return line if isinstance(line, Line) else Line(name, "failed", f"found {line!r} instead of a line")
+    line = _received(pipe, seconds)
+    if isinstance(line, Line):
+        return line
+    took = monotonic() - start
+    return Line(name, "failed", "its process died" if took < seconds else f"it had not ended after {seconds:.0f} s", took)
 
 
 def _received(pipe: Connection, seconds: float) -> Any:
-    if not pipe.poll(seconds):
-        raise TimeoutError
-    return pipe.recv()
+    """Return what arrives in time; None if nothing does, or if the process has died."""
+    try:
+        return pipe.recv() if pipe.poll(seconds) else None
+    except (EOFError, OSError):
+        return None
 
 
 def described(num_gpus: int) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Size(NamedTuple):
     """How large everything is."""
 
     images_per_class: int
+    images_per_shard: int
     side: int
     """Of the stored squares, in pixels."""
     network: NetworkConfig
@@ -74,8 +75,8 @@ class Size(NamedTuple):
     """How often the images are repeated to measure the loader."""
 
 
-FULL = Size(128, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 2.0, 16)
-SMALL = Size(6, 72, NetworkConfig(num_classes=20, crop=64, width=1 / 12), (16,), 8, 5, 0.1, 1)
+FULL = Size(128, 200, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 2.0, 16)
+SMALL = Size(6, 50, 72, NetworkConfig(num_classes=20, crop=64, width=1 / 12), (16,), 8, 5, 0.1, 1)
 
 
 class NotRunError(Exception):
@@ -189,7 +190,7 @@ def images(bench: Bench) -> Found:
     """Draw photographs and write them with the project's own writer."""
     size, shards, start = bench.size, bench.directory / "train", perf_counter()
     dataset = Synthetic(size.images_per_class, 1, side=size.side)
-    config = ShardConfig(storage=f"square{size.side}", samples_per_shard=20)
+    config = ShardConfig(storage=f"square{size.side}", samples_per_shard=size.images_per_shard)
     shards.mkdir()
     with tempfile.TemporaryDirectory() as work:
         write = partial(write_shard, dataset, config=config, directory=shards, work=Path(work))
@@ -245,7 +246,7 @@ def pixels(bench: Bench) -> Found:
         return torch.cat([images.cpu() for images, _, _ in batches])[:num]
 
     expected = crops(CPU)
-    shares = {"usual": None, "none": 0.0, "all": 1.0}
+    shares = {"usual": None, "none": 0.0, "nearly all": 0.99}
     found = {name: compared(crops(bench.device, share), expected) for name, share in shares.items()}
     failed = [name for name, one in found.items() if not one.passed]
     values = {name: one.values for name, one in found.items()}
@@ -361,7 +362,7 @@ def precisions(bench: Bench) -> Found:
         values |= {precision: found.tolist(), f"{precision}_apart": apart}
         passed = passed and apart <= limit  # a loss that is not a number fails
         said.append(f"{precision} {apart:.2g} (limit {limit:g})")
-    fall = f"the loss falls from {expected[0]:.3f} to {expected[-1]:.3f} in {len(batches)} steps"
+    fall = f"the loss goes from {expected[0]:.3f} to {expected[-1]:.3f} in {len(batches)} steps"
     return Found(passed, f"{fall}; apart from the CPU's by at most {', '.join(said)}", values)
 
 
@@ -514,7 +515,7 @@ def speed(bench: Bench, which: int) -> Found:
 
 def _step_of(bench: Bench, network: AlexNet, precision: Precision, batch: int, rate: float = 1e-4) -> Callable[[Batch], int]:
     """Return a step of training from a batch; the rate is low, because the labels of one batch are repeated."""
-    trainer = bench.trainer(network, precision, batch, rate, num_images=1 << 24)
+    trainer = bench.trainer(network, precision, batch, rate, num_images=1 << 22)
 
     def step(one: Batch) -> int:
         allow_tf32(precision == "tf32")
@@ -542,7 +543,10 @@ def _fed_rate(bench: Bench, batch: int, take: Callable[[Batch], int], engine_loa
             take(one)
         bench.synchronise()
         start = perf_counter()
-        seen += sum(take(one) for one in batches)
+        for one in batches:
+            seen += take(one)
+            if perf_counter() - start > bench.size.seconds:
+                break
         bench.synchronise()
         seconds += perf_counter() - start
     return seen / seconds
@@ -633,7 +637,7 @@ def _kernels(step: Callable[[], object], bench: Bench) -> list[tuple[str, float,
 
 OUTPUT_LIMIT = 1e-3
 """(ours) Of the largest difference between GPU and CPU in fp32, as a share of the largest value."""
-NUM_TESTED = 640
+NUM_TESTED = 2000
 
 
 def prediction(bench: Bench) -> Found:

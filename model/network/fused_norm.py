@@ -81,7 +81,7 @@ class Compiled(Generic[P, R]):
             Compiled.usable = False
             logging.getLogger(__name__).warning(
                 "response normalisation is not compiled and takes several times as long (%s); to compile it, torch needs its "
-                "triton and a C compiler such as gcc",
+                "triton, a C compiler such as gcc, and Python's headers",
                 _first_line(getattr(error, "inner_exception", error)),
             )
             return result
