@@ -69,14 +69,16 @@ class Size(NamedTuple):
     learning_batch: int
     """The same where losses and weights are compared."""
     learning_steps: int
+    learning_rate: float
+    """The same: low, so that differences do not grow."""
     seconds: float
     """That a rate is measured for."""
     repeats: int
     """How often the images are repeated to measure the loader."""
 
 
-FULL = Size(128, 200, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 2.0, 16)
-SMALL = Size(6, 50, 72, NetworkConfig(num_classes=20, crop=64, width=1 / 12), (16,), 8, 5, 0.1, 1)
+FULL = Size(128, 200, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 0.002, 2.0, 16)
+SMALL = Size(6, 50, 72, NetworkConfig(num_classes=20, crop=64, width=1 / 12), (16,), 8, 5, 0.001, 0.1, 1)
 
 
 class NotRunError(Exception):
@@ -157,12 +159,19 @@ class Bench:
         return AlexNet(config).initialise(0, Initial(middle_std=0.03))
 
     def trainer(
-        self, network: AlexNet, precision: Precision = "fp32", batch: int | None = None, rate: float = 0.01, **options: Any
+        self,
+        network: AlexNet,
+        precision: Precision = "fp32",
+        batch: int | None = None,
+        rate: float | None = None,
+        **options: Any,
     ) -> Trainer:
         """Return the training of a network that is on its devices."""
         allow_tf32(precision == "tf32")
         torch.backends.cudnn.benchmark = True
-        config = TrainConfig(batch_size=batch or self.size.learning_batch, precision=precision, learning_rate=rate)
+        config = TrainConfig(
+            batch_size=batch or self.size.learning_batch, precision=precision, learning_rate=rate or self.size.learning_rate
+        )
         return Trainer(network, config, COLOURS, **{"num_images": len(self.shards), **options})
 
     def batches(self, steps: int) -> list[Batch]:
@@ -430,7 +439,12 @@ def replicas(bench: Bench) -> Found:
             val=shards,
             colours=Artifact(path=bench.directory, digest="colours"),
             network=network,
-            training=TrainConfig(epochs=1, batch_size=len(bench.shards) // COMPARED_STEPS, initial=Initial(middle_std=0.03)),
+            training=TrainConfig(
+                epochs=1,
+                batch_size=len(bench.shards) // COMPARED_STEPS,
+                learning_rate=bench.size.learning_rate,
+                initial=Initial(middle_std=0.03),
+            ),
             num_threads=max(1, bench.num_threads // 2),
             **options,
         )
