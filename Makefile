@@ -18,7 +18,7 @@ export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench up down lock
+.PHONY: help install demo test lint bench gpu up down lock
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: .venv/installed  ## Measure speed against the obvious alternatives
 	@$(AS_WORKER) .venv/bin/python -m benchmarks.training
 	@.venv/bin/python -m benchmarks.evaluation
 	@.venv/bin/python -m benchmarks.planning
+
+gpu: .venv/installed  ## Check and measure everything that needs a GPU, in 8 minutes
+	@.venv/bin/python -m benchmarks.gpu
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
 	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)
