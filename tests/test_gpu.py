@@ -21,8 +21,8 @@ def test_without_a_gpu_it_says_so_and_runs_what_a_cpu_can_without_prefect(tmp_pa
     code = "import sys, runpy; sys.modules |= dict.fromkeys(['prefect', 'numba', 'matplotlib', 'webdataset']); "
     code += "sys.argv[0] = 'gpu'; runpy.run_module('benchmarks.gpu', run_name='__main__', alter_sys=True)"
     names = [name for name in CHECKS if name not in LEFT_OUT]
-    command = [sys.executable, "-c", code, "--out", str(tmp_path / "gpu.json"), "--only", *names]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, "-c", code, "--out", str(tmp_path / "gpu.json"), "--seconds", "1500", "--only", *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("This machine has no GPU that torch can use")
     found = json.loads((tmp_path / "gpu.json").read_text())
@@ -37,19 +37,18 @@ def test_without_a_gpu_it_says_so_and_runs_what_a_cpu_can_without_prefect(tmp_pa
 
 
 def test_a_check_that_fails_or_hangs_is_a_line_and_the_others_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(gpu.CHECKS, "kernels", CHECKS["kernels"]._replace(seconds=0.01))
-    names = ["decoded pixels", "photographs", "kernels", "dropout"]
-    cannot, failed, hung, passed = gpu.lines(names, Bench(0, 1, tmp_path / "missing"), seconds=300)
+    monkeypatch.setitem(gpu.CHECKS, "dropout", CHECKS["dropout"]._replace(seconds=0.0))
+    names = ["decoded pixels", "dropout", "photographs"]
+    cannot, hung, failed = gpu.lines(names, Bench(0, 1, tmp_path / "missing"), seconds=900)
     assert (cannot.verdict, cannot.said) == ("not run", "there are no images, because they could not be made")
+    assert (hung.verdict, hung.said) == ("failed", "it had not ended after 0 s")
     assert (failed.verdict, failed.said[:17]) == ("failed", "FileNotFoundError")
     assert "Traceback" in failed.traceback
-    assert (hung.verdict, hung.said) == ("failed", "it had not ended after 0 s")
-    assert passed.verdict == "passed"
 
 
-def test_a_process_that_dies_and_time_that_is_over_are_lines_too(monkeypatch):
+def test_a_process_that_dies_and_time_that_is_over_are_lines_too():
     pipe, other = gpu.get_context("spawn").Pipe()
     other.close()
-    assert gpu._line("dropout", pipe, 9.0).said == "its process died"
-    assert gpu._line("dropout", None, 9.0).said == "no process could be started for it"
-    assert gpu._line("dropout", None, 0.0).verdict == "not run"
+    assert gpu._line("dropout", pipe, 9.0, 9.0).said == "its process died"
+    assert gpu._line("dropout", None, 9.0, 9.0).said == "no process could be started for it"
+    assert gpu._line("dropout", None, 9.0, 0.0).verdict == "not run"
