@@ -77,7 +77,7 @@ class Size(NamedTuple):
     """How often the images are repeated to measure the loader."""
 
 
-FULL = Size(128, 200, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 0.002, 2.0, 16)
+FULL = Size(128, 200, 256, NetworkConfig(), (128, 256, 1024), 32, 50, 0.001, 2.0, 16)
 SMALL = Size(6, 50, 72, NetworkConfig(num_classes=20, crop=64, width=1 / 12), (16,), 8, 5, 0.001, 0.1, 1)
 
 
