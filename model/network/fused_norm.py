@@ -6,6 +6,7 @@ Called by `model.network.response_norm` on GPUs. It computes what the forms for 
 import logging
 from collections.abc import Callable
 from functools import cached_property
+from threading import Lock
 from typing import Generic, ParamSpec, TypeVar
 
 import torch
@@ -58,6 +59,8 @@ class Compiled(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], otherwise: Callable[P, R]) -> None:
         self.function, self.otherwise = function, otherwise
+        self.lock = Lock()
+        """Held during a call, which only starts kernels: else threads that embed would all compile the same."""
 
     @cached_property
     def compiled(self) -> Callable[P, R]:
@@ -75,7 +78,8 @@ class Compiled(Generic[P, R]):
                 if isinstance(matrix, Tensor):
                     torch._dynamo.mark_dynamic(matrix, 0)  # noqa: SLF001  # documented under this name
                     torch._dynamo.mark_static(matrix, 1)  # noqa: SLF001
-            return self.compiled(*args, **kwargs)
+            with self.lock:
+                return self.compiled(*args, **kwargs)
         except Exception as error:  # a compiler's errors have no type in common; any other error comes again below
             result = self.otherwise(*args, **kwargs)
             Compiled.usable = False
