@@ -6,6 +6,8 @@ Called by `tasks.export`, with what `tasks.workers.export` wrote.
 from collections.abc import Mapping
 from typing import Any
 
+from model.export.parity import TOLERANCE, Parity
+
 USE = """
 This folder is complete. `alexnet.py` needs PyTorch and, to read photographs, Pillow. It prints the five most probable classes:
 
@@ -31,7 +33,7 @@ for probs in classify(load(), ["photograph.jpg"]):
 | `model.safetensors` | the parameters (`state_dict`) and the mean of the training images |
 """
 
-ONNX_FILE = """| `model.onnx` | the same network for other programs: `pixels`, float32 (N, 3, {crop}, {crop}), to `logits` (N, {num_classes}) |
+ONNX_FILE = """| `model.onnx` | the same network for other programs: float32 `pixels` (N, 3, {crop}, {crop}) to `logits` |
 """
 
 PREPROCESSING = """
@@ -39,46 +41,46 @@ PREPROCESSING = """
 2. It is scaled until its shorter side is {side} pixels: by areas down, by cubics up. The centre of {side} × {side} is kept and
    compressed as JPEG once (quality 95, 4:2:0), as the training images were.
 3. Views of {crop} × {crop} are cut: the four corners and the centre, then their reflections. For one view, take the centre.
-4. The network takes RGB values of 0 to 255, channels first. It subtracts {mean} of the training images itself. Nothing is divided.
+4. The network takes RGB values of 0 to 255, channels first. It subtracts {mean} of the training images itself, and divides by
+   nothing.
 5. The probabilities (softmax) of the views are averaged, not the logits.
 """
 
 DIFFERENCES = """
-torchvision's `alexnet` is the network of a later paper (Krizhevsky 2014, "One weird trick"). Weights cannot be moved from one to the
-other. This network is that of Krizhevsky, Sutskever and Hinton (2012):
+torchvision's `alexnet` is the network of a later paper (Krizhevsky 2014, "One weird trick"). This one is that of Krizhevsky,
+Sutskever and Hinton (2012). Weights of one do not fit the other:
 
 | | here | torchvision's `alexnet` |
 |---|---|---|
 | kernels of the convolutions | {kernels} | 64, 192, 384, 256, 256 |
 | two groups | conv2, conv4, conv5 | none |
 | local response normalisation | after conv1 and conv2, within each half of the channels | none |
-| last map before the fully connected layers | {last} | 6 × 6, by adaptive average pooling |
 | input | 0 to 255 minus the mean | 0 to 1, minus a mean, divided by a deviation |
 
-torch's `local_response_norm` divides alpha by the size of its window and the paper does not, so `alexnet.py` multiplies alpha by it.
-torch's dropout leaves the outputs as they are in testing and the paper halves them, so the weights behind dropout are those of the
-training run times {keep:g}.
+torch's `local_response_norm` divides alpha by the size of its window, and the paper does not: `alexnet.py` multiplies alpha by
+it. In testing the paper multiplies the outputs before dropout by {keep:g}, and torch does not: that factor is in the weights of
+the layers after dropout.
 """
 
 PARITY = """
-Each copy was compared with the network that it was made from, on {num_images:,} stored images of the set that the copy was made with, ten
-views each. Probabilities may differ by {tolerance:g} at most, otherwise there is no export.
+Each copy was compared with the network that it was made from, on {num_images:,} stored images of {images}, ten views each. If a
+probability differed by more than {tolerance:g}, nothing was exported.
 
 | copy | largest difference of a probability | same five classes in the same order |
 |---|---|---|
 {rows}
 
-A photograph that `alexnet.py` reads itself may differ by more: another build of the JPEG decoder or of torch's interpolation can change
-a pixel by one level.
+A photograph that `alexnet.py` reads itself may differ by more, since another JPEG decoder can change a pixel by a level or two.
 """
 
 
 def sections(
-    config: Mapping[str, Any], parity: Mapping[str, Mapping[str, Any]], tolerance: float, made: Mapping[str, object]
+    config: Mapping[str, Any], parity: Mapping[str, Parity], images: str, made: Mapping[str, object]
 ) -> dict[str, str]:
     """Return the sections of the card by heading.
 
-    `config` and `parity` are what config.json and parity.json hold; `made` says how the network was made, by the names of facts.
+    `config` and `parity` are what config.json and parity.json hold; `images` names the set that the copies were compared on;
+    `made` says how the network was made, by the names of facts.
     """
     network = config["network"]
     values = {
@@ -88,11 +90,10 @@ def sections(
         "side": config["stored_side"],
         "mean": "the mean image" if network["mean_image"] else "the mean colour",
         "kernels": ", ".join(map(str, network["channels"] + network["channels"][-1:] * network["sixth_conv"])),
-        "last": "by max pooling",
         "keep": 1 - network["dropout"],
     }
     rows = [
-        f"| `{name}` | {copy['largest_difference']:.1e} | {copy['same_top5']:,} of {copy['num_images']:,} |"
+        f"| `{name}` | {copy.largest_difference:.1e} | {copy.same_top5:,} of {copy.num_images:,} |"
         for name, copy in parity.items()
     ]
     onnx = ONNX_FILE.format(**values) if len(parity) > 1 else ""
@@ -102,6 +103,6 @@ def sections(
         "Training": "\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in made.items())]),
         "Not torchvision's alexnet": DIFFERENCES.format(**values),
         "Parity": PARITY.format(
-            num_images=next(iter(parity.values()))["num_images"], tolerance=tolerance, rows="\n".join(rows)
+            num_images=next(iter(parity.values())).num_images, images=images, tolerance=TOLERANCE, rows="\n".join(rows)
         ),
     }

@@ -65,10 +65,11 @@ class AlexNet(nn.Module):
         """Return the logits. Shapes are those of the paper's network."""
         x = F.pad(pixels - self.mean, (0, 3, 0, 3))  # conv1's last window runs 3 px past the edge
         x = self.conv1(x)  # (N, 96, 55, 55)
+        if not self.relu_after_pool1:
+            x = F.relu(x)
+        x = pool(self.normalise(x))  # (N, 96, 27, 27)
         if self.relu_after_pool1:
-            x = F.relu(pool(self.normalise(x)))
-        else:
-            x = pool(self.normalise(F.relu(x)))  # (N, 96, 27, 27)
+            x = F.relu(x)
         x = self.normalise(F.relu(self.conv2(x)))  # (N, 256, 27, 27)
         if self.spatial_norm:
             x = x * (1 + 1e-3 * F.avg_pool2d(x * x, 5, stride=1, padding=2)).pow(-0.75)

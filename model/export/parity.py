@@ -1,7 +1,11 @@
 """How close the probabilities of a copy are to those of the network. Called by `tasks.workers.export`."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOLERANCE = 1e-4
 """(ours) The largest difference of a probability. Sums in another order differ by about 1e-6."""
@@ -19,7 +23,7 @@ class Parity(BaseModel):
     """Of a probability, over all images and classes."""
 
 
-def compare(ours: Tensor, copy: Tensor) -> Parity:
+def compare(ours: "Tensor", copy: "Tensor") -> Parity:
     """Compare probabilities (N, classes).
 
     Raises:

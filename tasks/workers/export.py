@@ -59,7 +59,9 @@ def main(job: ExportJob, directory: Path, progress: Progress, share: Share) -> C
         copies[ONNX] = open_onnx(directory / ONNX)
     progress.report(2, 3, "steps", "the copies are written")
     parities = {name: _compared(ours, copy, images, opened.crop) for name, copy in copies.items()}
-    write_text(directory / PARITY, json.dumps({name: parity.model_dump() for name, parity in parities.items()}, indent=2) + "\n")
+    write_text(
+        directory / PARITY, json.dumps({name: parity.model_dump() for name, parity in parities.items()}, indent=2) + "\n"
+    )
     progress.report(3, 3, "steps", "the copies have answered")
     return {"images": len(images), "classes": ours.shape[1], "copies": len(copies)}
 
