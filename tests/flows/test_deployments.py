@@ -19,6 +19,7 @@ WEIGHTS = ["runs/demo-cnn-0/0123456789ab/weights.safetensors"]
 NO_DEFAULT: dict[str, dict[str, Any]] = {
     "flows.evaluate.evaluate": {"weights": WEIGHTS},
     "flows.evaluate_classifier.evaluate_classifier": {"weights": WEIGHTS, "factory": "a.b:c", "classes": "wnids.txt"},
+    "flows.export.export": {"weights": WEIGHTS[0], "to": "exported"},
     "flows.report.report": {"weights": WEIGHTS},
     "flows.retrieve.retrieve": {"image": ["photograph.jpg"], "weights": WEIGHTS[0]},
     "flows.submit.submit": {"weights": WEIGHTS},

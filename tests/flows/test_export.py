@@ -93,7 +93,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stranger(exported, tmp_path_factory):
-    """Return a function that runs Python in the exported folder, where only torch, Pillow and what torch needs can be imported."""
+    """Return a function that runs Python in the exported folder with only torch, what it needs, and Pillow."""
     site = tmp_path_factory.mktemp("site-packages")
     waiting, found = ["torch", "pillow"], set()
     while waiting:
