@@ -70,7 +70,8 @@ probability differed by more than {tolerance:g}, nothing was exported.
 |---|---|---|
 {rows}
 
-A photograph that `alexnet.py` reads itself may differ by more, since another JPEG decoder can change a pixel by a level or two.
+For a photograph that `alexnet.py` reads itself, probabilities differ by more: Pillow's JPEG encoder rounds in another way than
+that of the training images, which changes pixels by about one level on average.
 """
 
 

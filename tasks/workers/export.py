@@ -72,7 +72,7 @@ def _write_plain(job: ExportJob, shards: ShardSet, directory: Path) -> None:
         "network": plain_sizes(info.network, info.colours),
         "stored_side": shards.side,
         "wnids": info.wnids,
-        "words": list(shards.classes["words"]),
+        "words": list(shards.classes["words"].fillna(shards.classes["wnid"])),
     }
     shutil.copyfile(Path(plain.__file__), directory / "alexnet.py")
     write_text(directory / plain.CONFIG, json.dumps(config, indent=1, ensure_ascii=False) + "\n")

@@ -35,8 +35,10 @@ TOLERANCE = 0.02
 """Of a probability of a photograph that the stranger reads: Pillow's JPEG encoder is not that of the shards."""
 
 RUN = """
-import sys
 from pathlib import Path
+from flows.surroundings import prepare
+
+prepare([])  # Prefect's settings, before it is imported
 from base.errors import InputError
 from flows import presets
 from flows.evaluate import evaluate
