@@ -70,8 +70,8 @@ probability differed by more than {tolerance:g}, nothing was exported.
 |---|---|---|
 {rows}
 
-For a photograph that `alexnet.py` reads itself, probabilities differ by more: Pillow compresses with libjpeg's accurate DCT, and
-the training images were compressed with its fast one. Pixels differ by about one level on average.
+For a photograph that `alexnet.py` reads itself, probabilities differ by more: Pillow compresses with libjpeg's accurate DCT,
+and the training images were compressed with its fast one. Pixels differ by about one level on average.
 """
 
 
