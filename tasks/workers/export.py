@@ -45,7 +45,7 @@ def main(job: ExportJob, directory: Path, progress: Progress, share: Share) -> C
     del share
     torch.set_num_threads(1)
     shards = ShardSet.open(job.shards.path)
-    opened = open_network(job.weights.path, None, None, shards, torch.device("cpu"), progress.say)
+    opened = open_network(job.weights.path, shards, torch.device("cpu"))
     images = _images(shards)
     passes = (_views(images[start : start + PER_PASS], opened.crop) for start in range(0, len(images), PER_PASS))
     ours = torch.cat([probs[0] for probs in predict([opened.predictor], passes)])

@@ -23,7 +23,20 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "export", "submit", "score", "reproduce"]
+FLOWS = [
+    "shard",
+    "verify",
+    "train",
+    "evaluate",
+    "evaluate_classifier",
+    "embed",
+    "export",
+    "report",
+    "retrieve",
+    "submit",
+    "score",
+    "reproduce",
+]
 
 
 def call(flow, *options, home, **variables):
