@@ -7,6 +7,7 @@ sizes, the classes and the weights. It needs torch; reading photographs also nee
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -135,9 +136,9 @@ def classify(network: AlexNet, photographs: list[str], folder: Path = HERE) -> T
         return torch.stack([average(network, ten_views(read_photograph(path, side), crop)) for path in photographs])
 
 
-def average(network: AlexNet, views: Tensor) -> Tensor:
+def average(network: Callable[[Tensor], Tensor], views: Tensor) -> Tensor:
     """Return the mean probabilities (num_classes,) of the views (V, 3, crop, crop) of one image."""
-    return network(views).softmax(dim=1).mean(dim=0)  # type: ignore[no-any-return]  # a module
+    return network(views).softmax(dim=1).mean(dim=0)
 
 
 def ten_views(pixels: Tensor, crop: int) -> Tensor:

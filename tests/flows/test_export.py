@@ -29,10 +29,11 @@ from tasks.train import open_weights
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
 PER_CLASS = 10
-"""Training images of each of the forty classes."""
+"""Images of each of the forty classes, for training and for validation."""
 
-TOLERANCE = 0.05
-"""Of a probability of a photograph that the stranger reads: Pillow's JPEG encoder has another DCT than that of the shards."""
+SHARE = 0.25
+"""Of how much a probability varies among photographs: what a photograph that the stranger reads may differ by. Pillow's JPEG
+encoder has another DCT than that of the shards; a wrong mean or order of colours would change as much as another photograph."""
 
 RUN = """
 from pathlib import Path
@@ -47,8 +48,8 @@ from flows.train import train
 
 forty = presets.TINY.target.model_copy(update={"num_classes": 40})
 presets.PRESETS["tiny"] = presets.TINY.model_copy(update={"target": forty})
-same = {"preset": "tiny", "source": Path("tiny-imagenet-200"), "device": "cpu"}
-weights = train(**same, epochs=4, width=0.125, learning_rate=0.02).weights.path
+same = {"preset": "tiny", "source": Path("tiny"), "device": "cpu"}
+weights = train(**same, epochs=8, width=0.125, learning_rate=0.02).weights.path
 evaluate([weights], **same)
 evaluate([weights], **same, views=1, names=["one view"])
 record = export(weights, Path("out"), onnx=True, name="tiny forty")
@@ -70,14 +71,23 @@ print(json.dumps(classify(load(), sys.argv[1:]).tolist()))
 
 
 def unpack(folder):
-    """Unpack ten training images of each class of Tiny ImageNet and all validation images."""
-    seen = Counter()
+    """Unpack ten images of each class of Tiny ImageNet for training, and ten into `val/<wnid>`, a layout that is read too."""
     with tarfile.open(ARCHIVE) as tar:
+        root = Path(tar.getnames()[0])
+        lines = tar.extractfile(f"{root}/val/val_annotations.txt").read().decode().splitlines()
+        wnids = dict(line.split("\t")[:2] for line in lines)
+        seen = Counter()
         for member in tar:
-            parts = Path(member.name).parts
-            seen[parts[2:3]] += parts[1:2] == ("train",) and member.name.endswith(".JPEG")
-            if seen[parts[2:3]] <= PER_CLASS or parts[1:2] != ("train",):
-                tar.extract(member, folder, filter="data")
+            path = Path(member.name).relative_to(root)
+            if path.suffix == ".JPEG":
+                wnid = wnids[path.name] if path.parts[0] == "val" else path.parts[1]
+                seen[path.parts[0], wnid] += 1
+                if seen[path.parts[0], wnid] <= PER_CLASS:
+                    member.name = f"{path.parts[0]}/{wnid}/{path.name}"
+                    tar.extract(member, folder / "tiny", filter="data")
+            elif path.name in ("wnids.txt", "words.txt"):
+                member.name = path.name
+                tar.extract(member, folder / "tiny", filter="data")
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +121,8 @@ def stranger(exported, tmp_path_factory):
             for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
                 if not (site / top).exists():
                     (site / top).symlink_to(distribution(name).locate_file(top))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
-        "PYTHONPATH": str(site)
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"PYTHONPATH": str(site), "PYTHONWARNINGS": "ignore:Failed to initialize NumPy"}  # torch's own warning
 
     def run(*arguments):
         command = [sys.executable, "-S", "-s", *map(str, arguments)]
@@ -125,7 +134,7 @@ def stranger(exported, tmp_path_factory):
 @pytest.fixture(scope="module")
 def photographs(exported):
     """Return some validation images as they are in the source."""
-    return sorted((exported[0] / "tiny-imagenet-200" / "val" / "images").iterdir())[:2000:100]
+    return sorted((exported[0] / "tiny" / "val").rglob("*.JPEG"))[:400:20]
 
 
 def ours(exported, photographs):
@@ -149,10 +158,10 @@ def test_a_stranger_gets_the_same_five_classes(exported, stranger, photographs):
     assert done.returncode == 0, done.stderr
     expected, found = ours(exported, photographs), torch.tensor(json.loads(done.stdout))
     assert len(found) == 20
-    assert expected.max() > 0.1  # it has learnt something
-    assert (expected - found).abs().max() < TOLERANCE
+    tolerance = SHARE * expected.std(0).max()
+    assert (expected - found).abs().max() < tolerance < 0.05
     for probs, theirs in zip(expected, found, strict=True):  # a class among their five is among ours, but for the tolerance
-        assert probs[theirs.topk(5).indices].min() > probs.topk(5).values[-1] - 2 * TOLERANCE
+        assert probs[theirs.topk(5).indices].min() > probs.topk(5).values[-1] - 2 * tolerance
 
 
 def test_the_program_and_the_example_of_the_card_print_the_same_classes(exported, stranger, photographs):
@@ -178,7 +187,7 @@ def test_the_card_has_the_rows_of_the_tables_and_what_the_copies_answered(export
         (one.metric_name, one.dataset_name, one.dataset_split, one.metric_args["images"]) for one in card.data.eval_results
     ]
     assert names == [
-        (f"Top-{top} error, {views}", "tiny-imagenet-40", "val", 2000) for views in ("10 views", "1 view") for top in (1, 5)
+        (f"Top-{top} error, {views}", "tiny-imagenet-40", "val", 400) for views in ("10 views", "1 view") for top in (1, 5)
     ]
     assert re.search(r"\| `model.onnx` +\| \d\.\de-\d\d +\| (9\d|100) of 100 ", card.text)
     assert "tiny-imagenet-40 train, 400" in card.text
