@@ -36,6 +36,8 @@ FLOWS = [
     "submit",
     "score",
     "reproduce",
+    "retrain",
+    "champion",
 ]
 
 

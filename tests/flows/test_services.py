@@ -90,7 +90,7 @@ def hold_slot(client: SyncPrefectClient) -> None:
 
 
 def activate_schedule(client: SyncPrefectClient) -> None:
-    deployment = client.read_deployment_by_name("reproduce/demo")
+    deployment = client.read_deployment_by_name("retrain/folder")
     client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True)
 
 
