@@ -49,7 +49,7 @@ demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in mi
 
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
