@@ -17,31 +17,19 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """Return the folder of Prefect's database, which takes ten seconds to make."""
-    return tmp_path_factory.mktemp("home")
+@pytest.fixture
+def home(prefect_home, tmp_path):
+    """Return the PREFECT_HOME of a program that has a server of its own."""
+    return prefect_home(tmp_path / "home")
 
 
 FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "submit", "score", "reproduce"]
 
 
-def call(flow, *options, home, **variables):
-    return call_module(f"flows.{flow}", *options, home=home, **variables)
-
-
-def call_module(module, *options, home, **variables):
-    command = [sys.executable, "-m", module, *map(str, options)]
-    environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), **variables}
-    return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
-    )
-
-
 @pytest.mark.parametrize("name", FLOWS)
-def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
+def test_every_parameter_of_a_flow_is_an_option_with_help(name, program):
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
-    result = call(name, "--help", home=tmp_path)
+    result = program(f"flows.{name}", "--help")
     assert result.returncode == 0
     for parameter in inspect.signature(flow.fn).parameters:
         assert f"--{parameter.replace('_', '-')}" in result.stdout
@@ -67,15 +55,19 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
         ),
     ],
 )
-def test_a_wrong_option_gets_one_sentence(flow, options, message, home):
-    result = call(flow, *options, home=home)
+def test_a_wrong_option_gets_one_sentence(flow, options, message, program):
+    result = program(f"flows.{flow}", *options)
     assert result.returncode != 0
     assert message in " ".join(result.stdout.replace("│", " ").split())
     assert "Traceback" not in result.stdout
 
 
 def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
-    result = call("train", home=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [sys.executable, "-m", "tests.flows.planted", "fine"]
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
+    )
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == (
         "error: Failed to reach API at http://127.0.0.1:9/api/, to which PREFECT_API_URL points; "
@@ -93,8 +85,8 @@ def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
         (["fine", "--count", "0"], "count: Input should be greater than 0"),
     ],
 )
-def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, home):
-    result = call_module("tests.flows.planted", *flow, home=home)
+def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, program):
+    result = program("tests.flows.planted", *flow)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     assert lines[-1].startswith("error: ")
@@ -110,8 +102,8 @@ def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, 
         ("worker_bug", "in bug\n    print(", "error: the work: the worker 'planted' ended with exit code 1"),
     ],
 )
-def test_a_bug_in_a_task_or_a_worker_keeps_its_traceback_which_is_shown_once(flow, place, message, home):
-    result = call_module("tests.flows.planted", flow, home=home)
+def test_a_bug_in_a_task_or_a_worker_keeps_its_traceback_which_is_shown_once(flow, place, message, program):
+    result = program("tests.flows.planted", flow)
     assert result.returncode == 1
     for text in ("Traceback (most recent call last)", place, message):
         assert result.stdout.count(text) == 1, result.stdout
@@ -211,9 +203,9 @@ def folder(tmp_path, content):
     return tmp_path / "images"
 
 
-def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, home):
+def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, program):
     source = folder(tmp_path, b"hello, world")
-    result = call("shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w", home=home)
+    result = program("flows.shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w")
     assert result.returncode == 1
     said = result.stdout
     assert "Traceback" not in said
