@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -41,9 +40,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def program(
-    prefect_server: str, prefect_home: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Program]:
+def program(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """Return a function that runs `python -m MODULE WORDS` in the checkout and returns its exit code and what it wrote."""
     folder = tmp_path_factory.mktemp("programs")
     environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": prefect_server}

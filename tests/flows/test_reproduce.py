@@ -23,16 +23,16 @@ FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def start(workspace, options=SHORT):
+def start(workspace, options=SHORT, **variables):
     """Start the program in a process group of its own, with Prefect's files in the workspace too; it prints to `said.txt`."""
     command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *options]
-    environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
+    environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1", **variables)
     with open(workspace / "said.txt", "w") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def finish(workspace, options=SHORT):
-    process = start(workspace, options)
+def finish(workspace, options=SHORT, **variables):
+    process = start(workspace, options, **variables)
     code = process.wait(timeout=300)
     said = (workspace / "said.txt").read_text()
     assert code == 0, said
@@ -57,9 +57,15 @@ def measured(workspace):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    workspace = tmp_path_factory.mktemp("unbroken")
-    return workspace, finish(workspace)
+def server(prefect_server):
+    """Return what a program needs to use the server of the tests. Those that are killed have one of their own."""
+    return {"PREFECT_API_URL": prefect_server}
+
+
+@pytest.fixture(scope="module")
+def unbroken(server, make_once):
+    workspace = make_once("unbroken", lambda folder: finish(folder, **server))
+    return workspace, (workspace / "said.txt").read_text()
 
 
 def test_the_last_lines_are_the_table_and_where_it_is(unbroken):
@@ -91,20 +97,27 @@ def test_error_rates_agree_with_the_predictions_that_lie_beside_them(unbroken):
         assert (len(frame), int((frame["rank"] > 1).sum())) == (row["num_images"], row["top1_wrong"])
 
 
-def test_a_second_run_finds_everything_and_adds_the_same_rows(unbroken):
-    workspace, _ = unbroken
-    before = measured(workspace)
-    said = finish(workspace)
+@pytest.fixture
+def copy(unbroken, tmp_path):
+    """Return a copy of the workspace of `unbroken`."""
+    return shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+
+
+def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, server):
+    before = measured(copy)
+    said = finish(copy, **server)
     assert " epoch " not in said
-    after = measured(workspace)
+    after = measured(copy)
     assert len(after) == 2 * len(before)
     for rows in (after.iloc[: len(before)], after.iloc[len(before) :]):
         pd.testing.assert_frame_equal(rows.reset_index(drop=True), before.reset_index(drop=True))
-    latest = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured'")
+    latest = pd.read_parquet(copy / "tables" / "table2.parquet").query("source == 'measured'")
     assert list(latest["model"]) == ["1 CNN", "2 CNNs"]
 
 
-def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbroken, tmp_path):
+def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbroken, prefect_home, tmp_path):
+    prefect_home(tmp_path / "prefect")
+
     def said(words):
         return lambda: words in (tmp_path / "said.txt").read_text()
 
@@ -143,11 +156,10 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_pat
     assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
 
 
-def test_two_recipes_in_one_workspace_keep_their_rows(unbroken, tmp_path):
-    workspace = shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+def test_two_recipes_in_one_workspace_keep_their_rows(copy, server):
     one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0", "--no-report"]
-    said = [finish(workspace, ["--recipe", recipe, *one]) for recipe in ("paper", "code2012")]
-    table = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
+    said = [finish(copy, ["--recipe", recipe, *one], **server) for recipe in ("paper", "code2012")]
+    table = pd.read_parquet(copy / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
     assert list(table["recipe"]) == ["demo", "paper", "code2012"]
     assert table["config"].is_unique
     assert "found " in said[1]

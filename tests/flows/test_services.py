@@ -68,10 +68,11 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine(tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Iterator[Machine]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    prefect_home(tmp_path / "prefect")
     machine = Machine(tmp_path, port)
     yield machine
     machine.down()
