@@ -23,7 +23,19 @@ def home(prefect_home, tmp_path):
     return prefect_home(tmp_path / "home")
 
 
-FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "submit", "score", "reproduce"]
+FLOWS = [
+    "shard",
+    "verify",
+    "train",
+    "evaluate",
+    "evaluate_classifier",
+    "embed",
+    "report",
+    "retrieve",
+    "submit",
+    "score",
+    "reproduce",
+]
 
 
 @pytest.mark.parametrize("name", FLOWS)
