@@ -6,6 +6,7 @@ import inspect
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 
@@ -133,41 +135,67 @@ def test_a_result_is_the_last_line_and_alone_on_standard_output(home):
 CONTINUES = "; the same command continues with what is missing"
 
 
+KEEPS = " keeps every finished step and the last checkpoint of a training"
+NOTHING = "interrupted: nothing was made yet"
+
+
 @pytest.mark.parametrize(
-    ("flow", "sent", "code", "sentence"),
+    ("flow", "has_server", "sent", "code", "sentence"),
     [
-        ("endless", [signal.SIGINT], 130, f"interrupted: nothing was made yet{CONTINUES}"),
-        ("endless", [signal.SIGTERM], 143, f"interrupted: nothing was made yet{CONTINUES}"),
-        (
-            "stubborn",
-            [signal.SIGINT],
-            130,
-            f"interrupted: made keeps every finished step and the last checkpoint of a training{CONTINUES}",
-        ),
-        ("stubborn", [signal.SIGINT] * 2, 130, f"interrupted twice: ended at once{CONTINUES}"),
+        ("endless", False, [signal.SIGINT], 130, NOTHING + CONTINUES),
+        ("endless", True, [signal.SIGINT], 130, NOTHING + CONTINUES),
+        ("endless", False, [signal.SIGTERM], 143, NOTHING + CONTINUES),
+        ("stubborn", True, [signal.SIGINT], 130, f"interrupted: made{KEEPS}{CONTINUES}"),
+        ("stubborn", False, [signal.SIGINT] * 2, 130, f"interrupted twice: ended at once{CONTINUES}"),
     ],
 )
-def test_ctrl_c_and_sigterm_end_a_run_its_workers_and_its_server(flow, sent, code, sentence, home):
-    """On a terminal, which sends SIGINT to every process; SIGTERM is for the flow's process alone."""
+def test_ctrl_c_and_sigterm_end_a_run_its_workers_and_its_own_server(flow, has_server, sent, code, sentence, home, request):
+    variables = request.getfixturevalue("server") if has_server else {}
+    found, shown = _on_a_terminal([flow], "0/1 images", sent, PREFECT_HOME=str(home), **variables)
+    assert found == code, shown
+    assert shown.splitlines()[-1] == sentence
+    assert "Traceback" not in shown
+
+
+def test_ctrl_c_while_tables_are_written_leaves_whole_tables(reproduced, server, tmp_path):
+    workspace = shutil.copytree(reproduced[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+    words = ["tabulate_on_and_on", "--workspace", str(workspace), "--weights"]
+    words += map(str, sorted(workspace.glob("runs/*/*/weights.safetensors")))
+    found, shown = _on_a_terminal(words, "Finished in state Completed", [signal.SIGINT], **server)
+    assert found == 130, shown
+    assert shown.splitlines()[-1] == f"interrupted: {workspace}{KEEPS}{CONTINUES}"
+    assert "Traceback" not in shown
+    tables = [path for path in (workspace / "tables").iterdir() if not path.name.startswith(".")]
+    assert {path.suffix for path in tables} == {".parquet"}, tables
+    rows = pd.concat(pd.read_parquet(path, columns=["model"]) for path in tables if path.stem == "error_rates")
+    assert (rows["model"] == "2 networks").sum() >= 1
+    assert (rows["model"] == "2 networks").sum() == (rows["model"] == "demo-cnn-0").sum(), "half an evaluation"
+
+
+def _on_a_terminal(words, until, sent, **variables):
+    """Send signals to a planted flow once it shows `until`; return its exit code and what it showed.
+
+    On a terminal SIGINT goes to every process. SIGTERM is sent to the flow's process alone.
+    """
     terminal, inside = pty.openpty()
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.flows.planted", flow],
+        [sys.executable, "-m", "tests.flows.planted", *words],
         stdin=inside,
         stdout=inside,
         stderr=inside,
-        env={**os.environ, "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"},
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "1000", **variables},
         preexec_fn=_as_on_a_terminal,
     )
     os.close(inside)
     try:
-        shown = _shown_after(run, terminal, sent)
-        assert run.wait(20) == code, shown
-        assert shown.splitlines()[-1] == sentence
-        assert "Traceback" not in shown
+        shown = _shown_after(run, terminal, until, sent)
+        code = run.wait(20)
         assert not living(run.pid)
     finally:
+        os.close(terminal)
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+    return code, shown
 
 
 def _as_on_a_terminal():
@@ -176,19 +204,18 @@ def _as_on_a_terminal():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests may be a background job, which ignores it
 
 
-def _shown_after(run, terminal, sent):
-    """Send the signals once the worker has said something; return all that the terminal shows until the end."""
+def _shown_after(run, terminal, until, sent):
+    """Send the signals once `until` is shown; return all that the terminal shows until the end."""
     shown, deadline = "", time.monotonic() + 90
-    while "0/1 images" not in shown:
+    while until not in shown:
         assert time.monotonic() < deadline, shown
         shown += os.read(terminal, 65536).decode()
-    time.sleep(2)
     for which in sent:
+        time.sleep(1)
         if which == signal.SIGINT:
             os.write(terminal, b"\x03")
         else:
             run.send_signal(which)
-        time.sleep(1)
     deadline = time.monotonic() + 60
     with suppress(OSError):  # the last process has closed the terminal
         while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
