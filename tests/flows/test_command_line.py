@@ -252,5 +252,5 @@ def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, program):
     assert head == "error: 2 images cannot be decoded, of those read so far:"
     bad = [f"  x.jpg, class n{n} ({source}/train/n{n}/x.jpg): not an image; it begins with b'hello, world'" for n in (1, 2)]
     assert sorted((first, second)) == bad
-    assert advice == "repair or remove them, or set bad_images to report to leave such images out and list them"
+    assert advice == "repair or remove the files, or set bad_images to report to leave such images out and list them"
     assert sum("error" in line.lower() for line in said.splitlines()) == 1
