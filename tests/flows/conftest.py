@@ -77,7 +77,7 @@ def start_reproduce(workspace: Path, options: Sequence[str] = SHORT, **variables
 
 def finish_reproduce(workspace: Path, options: Sequence[str] = SHORT, **variables: str) -> str:
     process = start_reproduce(workspace, options, **variables)
-    code = process.wait(timeout=300)
+    code = process.wait(timeout=900)
     said = (workspace / "said.txt").read_text()
     assert code == 0, said
     assert "Traceback" not in said

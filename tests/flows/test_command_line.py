@@ -195,6 +195,7 @@ def _on_a_terminal(words, until, sent, **variables):
         os.close(terminal)
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
     return code, shown
 
 
@@ -206,7 +207,7 @@ def _as_on_a_terminal():
 
 def _shown_after(run, terminal, until, sent):
     """Send the signals once `until` is shown; return all that the terminal shows until the end."""
-    shown, deadline = "", time.monotonic() + 90
+    shown, deadline = "", time.monotonic() + 300
     while until not in shown:
         assert time.monotonic() < deadline, shown
         shown += os.read(terminal, 65536).decode()
