@@ -59,6 +59,24 @@ def gains_as_text(comparisons: Sequence[Row]) -> str:
     return "\n".join(_gain(row) for row in gains if len(row["second_members"]) > 1)
 
 
+def shift_cells(shifts: Sequence[Row]) -> list[dict[str, str]]:
+    """Return both errors of each shift and their difference as text, by column."""
+    return [
+        {
+            "model": row["model"],
+            "images": images_of(row),
+            "rank": f"top-{row['rank']}",
+            "val %": _percent(row["val_error"]),
+            "val 95 %": _interval(row, "val"),
+            "error %": _percent(row["error"]),
+            "95 %": f"{100 * row['low']:.1f}–{100 * row['high']:.1f}",
+            "difference": _points(row["difference"]),
+            "difference 95 %": f"{_points(row['difference_low'])} to {_points(row['difference_high'])}",
+        }
+        for row in shifts
+    ]
+
+
 def shifts_as_text(shifts: Sequence[Row]) -> str:
     """Return a line for each network or ensemble and other set: its top-1 error there against that on validation."""
     return "\n".join(_shift(row) for row in shifts if row["rank"] == 1)
