@@ -34,6 +34,7 @@ from model.reporting.sections import (
     rate_tables,
     retrieval_charts,
     retrieval_table,
+    shift_table,
     specialisation_table,
 )
 
@@ -59,6 +60,8 @@ class Report:
     """Rows of `error_rates`, published and measured, those of one table together."""
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `comparisons`; the first row's first model is what ensembles are compared with."""
+    shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `shifts`."""
     curves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """`metrics.parquet` of each run."""
     kernels: Mapping[str, Sequence[NDArray[np.floating]]] = field(default_factory=dict)
@@ -162,6 +165,7 @@ def _sections(report: Report, gallery: Mapping[str, Any] | None) -> dict[str, An
         "claims": [] if all(frame.empty for frame in vars(tables).values()) else claims(tables),
         "rates": [] if report.rates.empty else list(rate_tables(report.rates, provenance)),
         "gains": None if report.comparisons.empty else gain_table(report.comparisons, provenance),
+        "shifts": None if report.shifts.empty else shift_table(report.shifts, provenance),
         "curves": learning_charts(report.curves) if report.curves else [],
         "kernels": [
             (name, f"kernels/{number}.png", towers[0].shape[0], kernel_sheet(towers).shape)

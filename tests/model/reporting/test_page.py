@@ -109,6 +109,12 @@ def test_numbers_of_the_tables_are_on_the_page(html):
         assert number in html
 
 
+def test_shifts_are_on_the_page_with_both_errors(html):
+    shown = ("imagenet-v2-top-images test", "imagenet-r test, among imagenet-r", "27.0–33.3", "−0.1", "−4.3 … +4.2")
+    for text in shown:
+        assert text in html
+
+
 def test_a_report_without_a_part_has_no_section_for_it(report, tmp_path):
     write_page(replace(report, neighbours=pd.DataFrame(), curves={}, kernels={}, panels=()), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
