@@ -60,7 +60,7 @@ def with_suffix(name: str, data: bytes) -> str:
 def copied(what: str, files: list[Path], images: Iterable[PackedImage], unpack_dir: Path) -> Path:
     """Return the plain tar with the images of some files; `what` begins its name. It is written if it is not there."""
     mark = "\n".join(str(identity(file)) for file in files)
-    return copy_once(what, mark, unpack_dir, map(_member, images))
+    return copy_once(what, mark, unpack_dir, map(_member, images), sum(file.stat().st_size for file in files))
 
 
 def copy_said(form: str, files: list[Path], copy: Path) -> str:

@@ -11,7 +11,6 @@ from data_shards.datasets.dataset import as_rows
 from data_shards.datasets.wds import WdsSource
 
 ROOT = Path(__file__).parents[3]
-REAL = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
 NAMES = ["zebra", "ape", "cat"]
 """Of the numbers, in an order that is not alphabetic."""
 
@@ -100,18 +99,3 @@ def test_a_folder_without_tars_names_what_is_missing(tmp_path: Path) -> None:
         "train": f"no train*.tar or *-train-*.tar in {tmp_path}",
         "val": f"no val*.tar or *-val*-*.tar in {tmp_path}",
     }
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not distributed")
-def test_the_real_tiny_imagenet_as_tars_has_the_samples_of_the_archive(tmp_path: Path, open_listed: Any, tar: Any) -> None:
-    original = open_listed("tiny-imagenet", REAL, num_classes=2)
-    names, expected = [wnid for wnid, _ in original.classes()], samples_of(original, "train")
-    (tmp_path / "classes.txt").write_text("\n".join(names))
-    files = [
-        (name.replace("JPEG", suffix), content)
-        for name, (wnid, data) in expected.items()
-        for suffix, content in (("JPEG", data), ("cls", b"%d" % names.index(str(wnid))))
-    ]
-    (tmp_path / "train-0000.tar").write_bytes(tar(files))
-    found = samples_of(open_listed("wds", tmp_path), "train")
-    assert {name.replace(".jpeg", ".JPEG"): entry for name, entry in found.items()} == expected
