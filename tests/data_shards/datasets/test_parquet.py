@@ -137,6 +137,11 @@ TRAPS: dict[str, Change] = {
         {"rows": [(3, None, b"x")]},
         "has the label 3, but 3 class names; expected one name a label",
     ),
+    "a training image with the label -1": (
+        "train",
+        {"rows": [*((n % 3, None, b"x") for n in range(3)), (-1, "unknown.jpg", b"x")]},
+        "holds 1 train images without a label, or with the label -1, such as unknown.jpg; expected a label for each image",
+    ),
     "only a path": (
         "train",
         {"rows": [(0, "/home/me/a.jpg", None)]},

@@ -70,6 +70,12 @@ def test_a_list_chooses_the_classes(tmp_path: Path, open_listed: Any, tar: Any, 
     [
         ("cls", [b"0", b"1", b"2"], None, "has the class 0, of unknown name; put classes.txt beside the tars"),
         ("cls", [b"0", b"1", b"3"], NAMES, "has the class 3; expected one of the 3 listed"),
+        (
+            "cls",
+            [b"0", b"1", b"-1"],
+            NAMES,
+            "holds 3 train images without a label, or with the label -1, such as a_2.jpg; expec",
+        ),
         ("json", [about("dog")] * 3, NAMES, "has the class 'dog'; expected one of the 3 listed"),
         ("txt", [b"a zebra"] * 3, NAMES, "has neither .cls nor .json; expected its class in one of them"),
         ("cls", [b"0", b"1", b"2"], ["ape", "ape"], "holds 2 names, 1 of them distinct; expected one name a class"),
@@ -82,7 +88,7 @@ def test_labels_without_a_class_are_refused(
     if names:
         (tmp_path / "classes.txt").write_text("\n".join(names))
     with pytest.raises(InputError, match=message):
-        open_listed("wds", tmp_path)
+        open_listed("wds", tmp_path).samples("train")
 
 
 def test_a_tar_that_was_cut_is_refused(tmp_path: Path, open_listed: Any, tar: Any, picture: Any) -> None:
