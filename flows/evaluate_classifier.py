@@ -88,7 +88,7 @@ def evaluate_classifier(
     rows = evaluation_rows(table, names_of(weights, names))
     with locked(workspace, reuse) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
-        others = shard_others(on, on_source, labels, shards, split, plan.shards, made_in, sorted(wnids))
+        others = shard_others(on, on_source, labels, shards, split, plan.shards, made_in, wnids)
         predictions = predict_split(networks, shards, split, views, compute, made_in, classifier)
         scored = [
             other.scored(predict_split(networks, other.shards, other.split, views, compute, made_in, classifier))

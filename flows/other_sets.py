@@ -22,12 +22,12 @@ def shard_others(
     split: Split,
     config: ShardConfig,
     workspace: Workspace,
-    numbered: Sequence[str] | None = None,
+    numbered: Sequence[str] = (),
 ) -> list[OtherSet]:
     """Return the test set `on`, with the classes of `shards`, and the split by other `labels`, if they are given.
 
-    `numbered` are the sorted WNIDs that folders and labels number; by default the classes of `shards`. Nothing is predicted
-    yet, so that what does not fit is refused first.
+    Folders and labels number the sorted WNIDs of ILSVRC-2012: the classes of `shards`, or those of the networks, `numbered`, if
+    these are more. Nothing is predicted yet, so that what does not fit is refused first.
 
     Raises:
         InputError: a set without its path, labels that do not fit the images, or images without labels.
@@ -39,7 +39,7 @@ def shard_others(
     scored = ShardSet.open(shards.path)
     if not scored.labelled:
         raise InputError(f"the images of {shards.path} have no labels to compare with; give a labelled split such as val")
-    numbers = tuple(numbered or scored.wnids)
+    numbers = tuple(sorted(max(numbered, scored.wnids, key=len)))
     others = []
     if on is not None:
         known = {"classes": tuple(scored.wnids), "numbered": numbers if on == "imagenet-v2" else None}
