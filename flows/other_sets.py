@@ -39,7 +39,7 @@ def shard_others(
     scored = ShardSet.open(shards.path)
     if not scored.labelled:
         raise InputError(f"the images of {shards.path} have no labels to compare with; give a labelled split such as val")
-    numbers = tuple(sorted(max(list(numbered), scored.wnids, key=len)))
+    numbers = tuple(sorted(numbered if len(numbered) > len(scored.wnids) else scored.wnids))
     others = []
     if on is not None:
         known = {"classes": tuple(scored.wnids), "numbered": numbers if on == "imagenet-v2" else None}

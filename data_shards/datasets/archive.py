@@ -341,11 +341,12 @@ def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member],
     if target.exists():
         return target
     unpack_dir.mkdir(parents=True, exist_ok=True)
-    progress, number = _PROGRESS.get(), 0
+    progress, number, done = _PROGRESS.get(), 0, 0
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for number, (member, content) in enumerate(members, start=1):
             tar.addfile(member, content)
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
-            progress.report(min(file.tell(), num_bytes - 1), num_bytes, "bytes", f"{number:,} files to {target.name}")
+            done += member.size
+            progress.report(min(done, num_bytes - 1), num_bytes, "bytes", f"{number:,} files to {target.name}")
     progress.report(num_bytes, num_bytes, "bytes", f"{number:,} files to {target.name}")
     return target
