@@ -30,7 +30,7 @@ def report_tables(
     return {
         "rates": _rates(directory / "error_rates.parquet", scored, table, shifts),
         "shifts": shifts,
-        "comparisons": _newest(directory / "comparisons.parquet", scored, ["first_members", "second_members"]),
+        "comparisons": _plain(_newest(directory / "comparisons.parquet", scored, ["first_members", "second_members"]), shifts),
         "specialisation": _newest(directory / "specialisation.parquet", members, ["members"]),
         "retrieval": _newest(directory / "retrieval.parquet", members, ["members"]),
     }
@@ -43,18 +43,23 @@ def digest(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def _rates(path: Path, members: Collection[str], table: str, shifts: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the table without those that are among the shifts: other labels, some of the classes, other sets."""
+    """The rows of the table, published and measured, without those of other sets and labels."""
     if not path.exists():
         return pd.DataFrame()
-    rows = latest(pq.read_table(path)).to_pandas()
-    rows = rows[rows["labels"].isna() & rows["classes"].isna()]
-    if len(shifts):
-        rows = rows[~rows["shards"].isin(shifts["shards"][shifts["labels"].isna()])]
+    rows = _plain(latest(pq.read_table(path)).to_pandas(), shifts)
     published = (rows["table"] == table) & rows["source"].str.startswith("K12")
     ours = rows["table"].isin([table, "members"]) & (rows["source"] == "measured") & _of(rows["members"], members)
     parts = [rows[published], rows[ours & (rows["table"] == table)], rows[ours & (rows["table"] == "members")]]
     found: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return found
+
+
+def _plain(rows: pd.DataFrame, shifts: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are neither by other labels, nor among some of the classes, nor of another set: these are the shifts."""
+    if rows.empty:
+        return rows
+    others = [] if shifts.empty else shifts["shards"][shifts["labels"].isna()]
+    return rows[rows["labels"].isna() & rows["classes"].isna() & ~rows["shards"].isin(others)]
 
 
 def _shifts(path: Path, members: Collection[str]) -> pd.DataFrame:

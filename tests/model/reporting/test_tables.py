@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.evaluation.kernels import PUBLISHED, SPECIALISATION
-from model.evaluation.schemas import ERROR_RATES, SHIFTS
+from model.evaluation.schemas import COMPARISONS, ERROR_RATES, SHIFTS
 from model.reporting.tables import digest, report_tables
 from model.retrieval.schemas import RETRIEVAL
 
@@ -85,6 +85,10 @@ def test_other_sets_and_labels_are_among_the_shifts_and_not_the_rates(directory)
     write(directory / "shifts.parquet", [*shifts, other], SHIFTS)
     shown = report_tables(directory, ["a"], "table2")
     assert len(shown["rates"]) == 1
+    pair = {"first_members": ["a"], "second_members": ["a"], "created_at": datetime(2026, 1, 1, tzinfo=UTC), "rank": 1}
+    pairs = [{**pair, **{name: row.get(name) for name in ("labels", "classes", "shards")}} for row in found]
+    write(directory / "comparisons.parquet", pairs, COMPARISONS)
+    assert list(report_tables(directory, ["a"], "table2")["comparisons"]["shards"]) == ["val"]
     kinds = shown["shifts"][["labels", "shards", "rank"]].fillna("")
     assert list(kinds.itertuples(index=False, name=None)) == [
         ("real", "val", 1),
