@@ -58,8 +58,9 @@ def _plain(rows: pd.DataFrame, shifts: pd.DataFrame) -> pd.DataFrame:
     """The rows that are neither by other labels, nor among some of the classes, nor of another set: these are the shifts."""
     if rows.empty:
         return rows
-    others = [] if shifts.empty else shifts["shards"][shifts["labels"].isna()]
-    return rows[rows["labels"].isna() & rows["classes"].isna() & ~rows["shards"].isin(others)]
+    others = [] if shifts.empty else list(shifts["shards"][shifts["labels"].isna()])
+    found: pd.DataFrame = rows[rows["labels"].isna() & rows["classes"].isna() & ~rows["shards"].isin(others)]
+    return found
 
 
 def _shifts(path: Path, members: Collection[str]) -> pd.DataFrame:
