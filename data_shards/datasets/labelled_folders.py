@@ -89,7 +89,7 @@ class LabelledFolders(Dataset):
     def archives(self, split: Split) -> list[Path]:
         """Return the folder or the archive; a compressed one is first copied to a plain tar."""
         if split != "test":
-            raise InputError(f"{self.kind} has no split {split}; all of its images are for testing: its split is test")
+            raise InputError(f"{self.root} is a test set, which has no split {split}; its split is test")
         return [self._listed]
 
     def samples(self, split: Split) -> pa.Table:
