@@ -161,10 +161,11 @@ _TEN_CLASSES: dict[str, Any] = {
 }
 
 IMAGENETTE = Preset(target=ImagenetteSource(kind="imagenette"), **_TEN_CLASSES)
-"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Not run."""
+"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Run on a
+miniature only."""
 
 IMAGEWOOF = Preset(target=ImagenetteSource(kind="imagewoof"), **_TEN_CLASSES)
-"""(ours) Ten breeds of dogs, likewise. Not run."""
+"""(ours) Ten breeds of dogs, likewise."""
 
 ILSVRC2010 = Preset(
     target=IlsvrcSource(kind="ilsvrc2010"),
