@@ -15,10 +15,10 @@ export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(W
 export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench gpu up down lock
+.PHONY: help install demo retrain-demo test lint bench gpu up down lock
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## Create .venv with the locked versions
 
@@ -44,9 +44,12 @@ endif
 demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
+retrain-demo: .venv/installed  ## Retrain on arriving synthetic images: champion, skip, promotion, rollback
+	@.venv/bin/python -m flows.retrain_demo --workspace "$(WORKSPACE)"
+
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
