@@ -1,11 +1,13 @@
 """A dataset's split to a set of shards, on the processors of this machine or on a cluster."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 
 from base.errors import InputError
+from data_shards.datasets.archive import copies_reported
 from data_shards.datasets.dataset import Dataset, Source, Split
 from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
@@ -15,8 +17,9 @@ from tasks.compute import processors
 from tasks.job import WORK, Artifact, External
 from tasks.jobs.members import MEMBERS, MembersJob
 from tasks.jobs.shard import BAD, ShardJob
-from tasks.launch import launch
+from tasks.launch import Unit, launch
 from tasks.make import make, partial_of, place
+from tasks.progress import Display, Shown, run_log
 from tasks.workspace import Workspace
 
 REPAIR = {False: "repair or remove the files", True: "fetch the archive again"}
@@ -40,10 +43,11 @@ def shard_split(
         InputError: images that cannot be decoded, or another fault of the source; a damaged set, or one that leaves out images
             although that is an error.
     """
-    dataset = source.open(workspace.sources)
-    job = _job(dataset, source, split, config, workspace)
-    if not place(job, workspace).exists():
-        job = job.model_copy(update={"lists": _list_members(dataset, split, workspace)})
+    with Display(run_log()) as display, copies_reported(Shown(display, Unit("copy", (), f"copy of {source.kind} {split}"))):
+        dataset = source.open(workspace.sources)
+        job = _job(dataset, source, split, config, workspace)
+        archives = [] if place(job, workspace).exists() else dataset.archives(split)
+    job = job.model_copy(update={"lists": _list_members(archives, workspace)})
     processes, run = (num_workers or processors(), launch) if cluster is None else (MAX_SHARES, cluster_runner(cluster))
     try:
         made = make([job], workspace, processes=processes, run=run)[0]
@@ -68,9 +72,8 @@ def _job(dataset: Dataset, source: Source, split: Split, config: ShardConfig, wo
     )
 
 
-def _list_members(dataset: Dataset, split: Split, workspace: Workspace) -> dict[Path, Path]:
+def _list_members(archives: Sequence[Path], workspace: Workspace) -> dict[Path, Path]:
     """For each archive of a split, the list of its members."""
-    archives = dataset.archives(split)
     jobs = [MembersJob(archive=External(values=identity(root)), root=root) for root in archives]
     return {root: made.path / MEMBERS for root, made in zip(archives, make(jobs, workspace), strict=True)}
 

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 from base.errors import ENVIRONMENT, InputError
 from base.files import atomic_write
+from base.progress import Progress, Silent
 from data_shards.datasets.image_files import kind_of_file, not_utf8, printable, walk
 from data_shards.datasets.unreadable import unreadable
 
@@ -34,6 +36,9 @@ OTHER_ZIP_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "zstd", 95: 
 ZIP_AES = 99
 ZIP_ENCRYPTED = 0x1 | 0x40 | 0x2000
 """[PKWARE APPNOTE §4.4.4] Flags of a file, or of a list of files, that needs a password."""
+
+_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=Silent())  # noqa: B039  # it keeps nothing
+"""Where copies are reported. Any property of a dataset may be the first to need its copy, so it is not an argument."""
 
 MAX_LINKS = 40
 """(ours) Links to links that are followed, as Linux does."""
@@ -287,20 +292,34 @@ def _plain_copy(archive: Path, unpack_dir: Path) -> Path:
     status = archive.stat()
     members = zip_members(archive) if zipfile.is_zipfile(archive) else tar_members(archive)
     mark = f"{archive.name} {status.st_size} {status.st_mtime_ns}"
-    return copy_once(archive.name.split(".")[0], mark, unpack_dir, members)
+    return copy_once(archive.name.split(".")[0], mark, unpack_dir, members, status.st_size)
 
 
-def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member]) -> Path:
-    """Return the plain tar in `unpack_dir` that holds the members; write it if it is not there.
+@contextmanager
+def copies_reported(progress: Progress) -> Iterator[None]:
+    """Report within the block how far the copy of an archive is."""
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
 
-    Its name has a digest of `mark`, which tells the archives that the members come from.
+
+def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member], num_bytes: int) -> Path:
+    """Return the plain tar in `unpack_dir` that holds the members; write it if it is not there, from its beginning.
+
+    Its name has a digest of `mark`, which tells the archives that the members come from; `num_bytes` is their size.
     """
     target = unpack_dir / f"{name}-{sha256(mark.encode(errors='surrogateescape')).hexdigest()[:12]}.tar"
     if target.exists():
         return target
     unpack_dir.mkdir(parents=True, exist_ok=True)
+    progress, number, done = _PROGRESS.get(), 0, 0
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for member, content in members:
+        for number, (member, content) in enumerate(members, start=1):
             tar.addfile(member, content)
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+            done += member.size
+            progress.report(min(done, num_bytes - 1), num_bytes, "bytes", f"{number:,} files to {target.name}")
+    progress.report(num_bytes, num_bytes, "bytes", f"{number:,} files to {target.name}")
     return target

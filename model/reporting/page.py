@@ -36,6 +36,7 @@ from model.reporting.sections import (
     retraining_table,
     retrieval_charts,
     retrieval_table,
+    shift_table,
     specialisation_table,
 )
 
@@ -61,6 +62,8 @@ class Report:
     """Rows of `error_rates`, published and measured, those of one table together."""
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `comparisons`; the first row's first model is what ensembles are compared with."""
+    shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `shifts`."""
     retrainings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `retrainings` of the champions among the networks."""
     curves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -166,6 +169,7 @@ def _sections(report: Report, gallery: Mapping[str, Any] | None) -> dict[str, An
         "claims": [] if all(frame.empty for frame in vars(tables).values()) else claims(tables),
         "rates": [] if report.rates.empty else list(rate_tables(report.rates, provenance)),
         "gains": None if report.comparisons.empty else gain_table(report.comparisons, provenance),
+        "shifts": None if report.shifts.empty else shift_table(report.shifts, provenance),
         "curves": learning_charts(report.curves) if report.curves else [],
         "retraining": None if report.retrainings.empty else retraining_table(report.retrainings, provenance),
         "retraining_charts": [] if report.retrainings.empty else retraining_charts(report.retrainings),

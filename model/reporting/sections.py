@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from model.evaluation.intervals import wilson_interval
+from model.evaluation.rendering import images_of
 from model.reporting.catalogue import Text, catalogue, plain, text
 from model.reporting.charts import Chart, Series
 from model.reporting.claims import number, p_value
@@ -81,6 +82,13 @@ def gain_table(comparisons: pd.DataFrame, provenance: Provenance) -> TableView:
     rows = comparisons.to_dict("records")
     gains = [row for row in rows if row["first"] == rows[0]["first"] and len(row["second_members"]) > 1]
     return TableView(text("gains.caption"), headings, [_gain_line(row, provenance) for row in gains])
+
+
+def shift_table(shifts: pd.DataFrame, provenance: Provenance) -> TableView:
+    """Return each network on validation and on another test set, or by other labels."""
+    headings = [text("rates.model"), *(text(f"shifts.{name}") for name in ("images", "rank", "val", "other", "change"))]
+    lines = [_shift_line(row, provenance) for row in shifts.to_dict("records")]
+    return TableView(text("shifts.caption"), [*headings, text("rates.source")], lines)
 
 
 def specialisation_table(rows: pd.DataFrame, provenance: Provenance) -> TableView:
@@ -223,6 +231,18 @@ def _gain_line(row: Row, provenance: Provenance) -> Line:
         Cell(p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")),
     ]
     return _line(text("gains.against", first=row["first"], second=row["second"]), cells, {**row, **members}, provenance)
+
+
+def _shift_line(row: Row, provenance: Provenance) -> Line:
+    change, low, high = (_points(row[name]) for name in ("difference", "difference_low", "difference_high"))
+    cells = [
+        Cell(images_of({**row, **{name: None if pd.isna(row[name]) else row[name] for name in ("labels", "classes")}})),
+        Cell(text(f"gains.top{row['rank']}")),
+        _rate(row, "val"),
+        Cell(f"{100 * row['error']:.1f}", f"{100 * row['low']:.1f}–{100 * row['high']:.1f}"),
+        Cell(change, f"{low} … {high}"),
+    ]
+    return _line(str(row["model"]), cells, row, provenance)
 
 
 def _points(difference: float) -> str:

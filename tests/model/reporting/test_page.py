@@ -109,6 +109,12 @@ def test_numbers_of_the_tables_are_on_the_page(html):
         assert number in html
 
 
+def test_shifts_are_on_the_page_with_both_errors(html):
+    shown = ("imagenet-v2-top-images test", "imagenet-r test, among imagenet-r", "27.0–33.3", "−0.1", "−4.3 … +4.2")
+    for text in shown:
+        assert text in html
+
+
 def test_retrainings_are_listed_the_last_first_and_drawn_by_their_decision(html):
     section = html.partition('<section id="retraining">')[2].partition("</section>")[0]
     assert re.findall(r'<th scope="row"><bdi>(2026-05-0\d)', section) == [f"2026-05-0{day}" for day in (5, 4, 3, 2, 1)]
