@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,11 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
+import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Cancelling
 
 from base.errors import InputError
@@ -22,6 +28,7 @@ from tasks.code import ROOT
 
 ONE_NETWORK = {"num_networks": 1, "num_pretrained": 0}
 SHORT = {**ONE_NETWORK, "report": False, "epochs": 1, "pretrain_epochs": 1, "finetune_epochs": 1}
+GPU = "gpu-of-the-test"
 LONG = {**ONE_NETWORK, "epochs": 1000, "seed": 1}
 
 
@@ -84,9 +91,39 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = 90) -> 
         time.sleep(0.3)
 
 
-def hold_slot(client: SyncPrefectClient) -> None:
-    client.upsert_global_concurrency_limit_by_name("gpu-of-the-test", limit=1)
-    client.increment_concurrency_slots_with_lease(["gpu-of-the-test"], 1, "concurrency", 60.0)
+def hold_slot(client: SyncPrefectClient) -> UUID:
+    client.upsert_global_concurrency_limit_by_name(GPU, limit=1)
+    held = client.increment_concurrency_slots_with_lease([GPU], 1, "concurrency", 600.0)
+    return UUID(held.json()["lease_id"])
+
+
+def slots_in_use(client: SyncPrefectClient) -> int:
+    return client.read_global_concurrency_limit_by_name(GPU).active_slots
+
+
+def kill_server(machine: Machine) -> None:
+    running = Service("server", machine.workspace / "logs").find()
+    assert running is not None
+    os.kill(running[0], signal.SIGKILL)
+    wait_until(lambda: machine.processes("server start") == [], "the end of the server")
+
+
+def deploy_earlier_file(machine: Machine) -> None:
+    """Leave what a `make up` leaves whose prefect.yaml has one more schedule than today's."""
+    file = machine.workspace / "logs" / "prefect.yaml"
+    project = yaml.safe_load(file.read_text())
+    (demo,) = [
+        one for one in project["deployments"] if f"{one['entrypoint']}/{one['name']}" == "flows.reproduce.reproduce/demo"
+    ]
+    demo["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
+    file.write_text(yaml.safe_dump(project))
+    machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--name", "reproduce/demo", "--prefect-file", str(file)))
+
+
+def schedules(client: SyncPrefectClient) -> dict[str, tuple[str, bool, dict[str, Any]]]:
+    """The cron expression of each schedule of reproduce/demo, whether it is active, and its parameters."""
+    found = client.read_deployment_by_name("reproduce/demo").schedules
+    return {(one.slug or "none")[:7]: (cast("CronSchedule", one.schedule).cron, one.active, one.parameters) for one in found}
 
 
 def activate_schedule(client: SyncPrefectClient) -> None:
@@ -111,21 +148,38 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
     parameters = [f"--param={name}={json.dumps(value)}" for name, value in SHORT.items()]
     short = machine.begin("prefect", "deployment", "run", "reproduce/demo", "--watch", *parameters)
     with SyncPrefectClient(machine.api) as client:
-        hold_slot(client)
-        # In memory, the slots of running runs would stay occupied for ever after a restart of the server.
-        assert list((machine.workspace / "prefect" / "concurrency_leases").glob("*-*.json"))
-
+        lease = hold_slot(client)
         # With a wrong SQLAlchemy the server starts, answers, and schedules nothing: only this shows it.
         activate_schedule(client)
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
-        assert machine.up().count("already running") == 2
+
+        deploy_earlier_file(machine)
+        deployment = client.read_deployment_by_name("reproduce/demo")
+        by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
+        client.create_deployment_schedules(deployment.id, [by_hand])
+        assert schedules(client).keys() == {"nightly", "hourly", "none"}
+        said = machine.up()
+        assert said.count("already running") == 2
+        assert "schedule 'hourly' of demo (flows.reproduce.reproduce): deleted, the file no longer has it\n" in said
+        as_it_should_be = {"nightly": ("0 3 * * *", False, {}), "by-hand": ("0 5 * * *", True, {"seed": 7})}
+        assert schedules(client) == as_it_should_be
 
         assert "Completed" in machine.end(short)
         (done,) = runs(client, StateType.COMPLETED)
         assert kinds_of_artifacts(client, done) == {"progress", "table"}
         assert (machine.workspace / "tables" / "table2.parquet").exists()
 
-        deployment = client.read_deployment_by_name("reproduce/demo")
+        # With leases in memory, the slot would stay occupied for ever.
+        kill_server(machine)
+        said = machine.up()
+        assert "server: starting" in said
+        assert "worker: already running" in said
+        assert slots_in_use(client) == 1
+        client.renew_concurrency_lease(lease, 600.0)
+        client.release_concurrency_slots_with_lease(lease)
+        assert slots_in_use(client) == 0
+        assert schedules(client) == as_it_should_be
+
         client.create_flow_run_from_deployment(deployment.id, parameters=LONG)
         log = machine.workspace / "logs" / "worker.log"
         wait_until(lambda: "/1000 " in log.read_text(), "the training of a thousand epochs")
