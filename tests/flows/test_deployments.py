@@ -32,7 +32,14 @@ def closed(required: list[str], **properties: Any) -> dict[str, Any]:
 
 
 TEXT = {"type": "string", "minLength": 1}
-SCHEDULE = closed(["slug", "cron", "timezone", "active"], slug=TEXT, cron=TEXT, timezone=TEXT, active={"type": "boolean"})
+SCHEDULE = closed(
+    ["slug", "cron", "timezone", "active"],
+    slug=TEXT,
+    cron=TEXT,
+    timezone=TEXT,
+    active={"type": "boolean"},
+    parameters={"type": "object"},
+)
 DEPLOYMENT = closed(
     ["name", "entrypoint", "description", "tags", "parameters", "work_pool"],
     name=TEXT,
@@ -44,6 +51,7 @@ DEPLOYMENT = closed(
     schedules={"type": "array", "items": SCHEDULE, "minItems": 1},
 )
 SCHEMA = closed(["name", "deployments"], name=TEXT, deployments={"type": "array", "items": DEPLOYMENT, "minItems": 1})
+NIGHTLY: dict[str, Any] = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
 
 
 def check(project: dict[str, Any]) -> None:
@@ -52,7 +60,9 @@ def check(project: dict[str, Any]) -> None:
     for deployment in project["deployments"]:
         entrypoint = deployment["entrypoint"]
         flow = load_flow_from_entrypoint(entrypoint)
-        flow.validate_parameters({**NO_DEFAULT.get(entrypoint, {}), **deployment["parameters"]})
+        given = {**NO_DEFAULT.get(entrypoint, {}), **deployment["parameters"]}
+        for more in ({}, *(schedule.get("parameters", {}) for schedule in deployment.get("schedules", []))):
+            flow.validate_parameters({**given, **more})
 
 
 def all_flows() -> Iterator[str]:
@@ -99,6 +109,7 @@ def test_a_good_deployment_passes(changes: dict[str, Any]) -> None:
         ({"work_pool": {"name": "default"}}, "'alexnet' was expected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "activ": False}]}, "'activ' was unexpected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "active": "no"}]}, "not of type 'boolean'"),
+        ({"schedules": [{**NIGHTLY, "parameters": {"seeds": 1}}]}, "seeds"),
         ({"tags": None}, "'tags' is a required property"),
         ({"description": "Runs it."}, "too short"),
         ({"entrypoint": "flows/reproduce.py:reproduce"}, "does not match"),
@@ -130,7 +141,7 @@ def test_no_deployment_takes_the_place_of_another() -> None:
     assert len(DEPLOYMENTS) == len(PROJECT["deployments"])
 
 
-def test_the_nightly_run_is_there_and_asleep() -> None:
+def test_the_schedules_are_there_and_asleep() -> None:
     schedules = {name: deployment["schedules"] for name, deployment in DEPLOYMENTS.items() if "schedules" in deployment}
-    nightly = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
-    assert schedules == {"flows.reproduce.reproduce/demo": [nightly]}
+    weekly = {**NIGHTLY, "slug": "weekly", "cron": "0 6 * * 0", "parameters": {"delete": True}}
+    assert schedules == {"flows.reproduce.reproduce/demo": [NIGHTLY], "flows.collect.collect/all": [weekly]}

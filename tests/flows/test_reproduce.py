@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tasks.artifacts import read_manifest
 from tasks.code import ROOT, code_version
 
 SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0", "--no-report"]
@@ -23,16 +25,16 @@ FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def start(workspace, options=SHORT):
+def start(workspace, options=SHORT, flow="reproduce"):
     """Start the program in a process group of its own, with Prefect's files in the workspace too; it prints to `said.txt`."""
-    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *options]
+    command = [sys.executable, "-m", f"flows.{flow}", "--workspace", str(workspace), *options]
     environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
     with open(workspace / "said.txt", "w") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def finish(workspace, options=SHORT):
-    process = start(workspace, options)
+def finish(workspace, options=SHORT, flow="reproduce"):
+    process = start(workspace, options, flow)
     code = process.wait(timeout=300)
     said = (workspace / "said.txt").read_text()
     assert code == 0, said
@@ -141,6 +143,27 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_pat
     assert all(settings["storage"] == "square72" for settings in read["settings"])
     assert list(found["row"]["weights_code_versions"]) == [code_version()] * 2
     assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
+
+
+def test_after_a_collection_everything_is_found(unbroken, tmp_path):
+    """With what older code has left beside it: the same artefacts under other keys, of which the digests are equal."""
+    workspace = shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+    made = sorted(manifest.parent for manifest in workspace.glob("*/**/manifest.json"))
+    for path in made:
+        manifest = read_manifest(path)
+        older = manifest.model_copy(update={"code": "older", "created_at": manifest.created_at - timedelta(days=1)})
+        copy = shutil.copytree(path, path.with_name(older.key.digest[:12]))
+        (copy / "manifest.json").write_text(older.model_dump_json())
+    before = measured(workspace)
+    said = finish(workspace, ["--delete"], "collect")
+    assert f"deleted: {len(made)} artefacts, " in said
+    assert f"; {len(made)} artefacts stay, " in said
+    assert sorted(manifest.parent for manifest in workspace.glob("*/**/manifest.json")) == made
+    said = finish(workspace)
+    assert said.count(": found ") == len(made) - said.count("members of")
+    assert " epoch " not in said
+    again = measured(workspace).iloc[len(before) :].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, before.tail(len(again)).reset_index(drop=True))
 
 
 def test_two_recipes_in_one_workspace_keep_their_rows(unbroken, tmp_path):
