@@ -1,11 +1,12 @@
 """What a workspace no longer needs: found, shown, and deleted if that was asked for.
 
-Called by `flows.collect` under the lock of the workspace, so no run is making anything. `tasks.inventory` says what is needed.
+Called by `flows.collect` under the lock of the workspace, so no run is at work in it. `tasks.inventory` says what is needed.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -105,7 +106,8 @@ def find_unneeded(keep: int, workspace: Workspace) -> CollectRecord:
         *_named_by_rows(inventory, workspace),
         *(digest for one in generations for digest in (one.weights, *one.siblings, one.data_version, one.eval_set)),
     ]
-    needed = inventory.needed(digests, {*_pinned(entries, workspace), *_shown_pages(entries, workspace)})
+    paths = {*_pinned(entries, workspace), *_shown_pages(entries, workspace), *_being_written(entries)}
+    needed = inventory.needed(digests, paths)
     gone = [entry for entry in reversed(entries) if entry.path not in needed]
     return CollectRecord(
         workspace=workspace.path,
@@ -189,6 +191,17 @@ def _shown_pages(entries: Sequence[Entry], workspace: Workspace) -> Iterator[Pat
     for entry in entries:
         pointer = entry.path.parent.with_name(f"{entry.path.parent.name}.html")
         if entry.path.is_relative_to(workspace.path / "report") and pointer.exists() and entry.path.name in pointer.read_text():
+            yield entry.path
+
+
+def _being_written(entries: Sequence[Entry]) -> Iterator[Path]:
+    """Unfinished artefacts that a worker without a run is at work on: one of a cluster, or one that was started by hand."""
+    commands = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            commands.append(process.read_bytes().decode(errors="replace"))
+    for entry in entries:
+        if not entry.digests and any(str(entry.path) in command for command in commands):
             yield entry.path
 
 

@@ -117,7 +117,9 @@ def deploy_earlier_file(machine: Machine) -> None:
     ]
     demo["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
     file.write_text(yaml.safe_dump(project))
-    machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--name", "reproduce/demo", "--prefect-file", str(file)))
+    alone = file.with_name("earlier.yaml")
+    alone.write_text(yaml.safe_dump({**project, "deployments": [demo]}))
+    machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(alone)))
 
 
 def schedules(client: SyncPrefectClient) -> dict[str, tuple[str, bool, dict[str, Any]]]:

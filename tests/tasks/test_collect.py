@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -256,6 +257,14 @@ def test_an_unfinished_artefact_does_not_replace_a_finished_one(store: Store) ->
 
 def test_what_cannot_be_resumed_goes(store: Store) -> None:
     partial = begin(store.workspace.path / "colours" / "0123456789ab")
+    assert store.gone() == {partial}
+
+
+def test_what_a_worker_without_a_run_is_writing_stays(store: Store) -> None:
+    partial = begin(store.workspace.path / "colours" / "0123456789ab")
+    with subprocess.Popen(["tail", "-f", "/dev/null", str(partial / JOB)], stderr=subprocess.DEVNULL) as worker:
+        assert store.gone() == set()
+        worker.kill()
     assert store.gone() == {partial}
 
 
