@@ -48,15 +48,15 @@ def check_writable(path: Path, name: str = "the workspace", instead: str = "anot
 
 
 @contextmanager
-def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
-    """Create the workspace if it is missing and hold it for this run.
+def locked(path: Path, reuse: bool = False, wait: bool = False) -> Iterator[Workspace]:
+    """Create the workspace if it is missing and hold it for this run; with `wait`, as soon as no other run holds it.
 
     Raises:
         InputError: it cannot be created or written to, or another run holds it.
     """
     path = path.expanduser().absolute()
     check_writable(path)
-    lock = FileLock(path / ".lock", timeout=0)
+    lock = FileLock(path / ".lock", timeout=-1 if wait else 0, poll_interval=1)
     try:
         lock.acquire()
     except Timeout as error:

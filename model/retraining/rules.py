@@ -25,7 +25,7 @@ LEVEL = 0.05
 MARGINS: dict[Rule, float] = {"not-worse": 0.01}
 """(ours) Of a rule with a margin, the default: a hundredth of the images. Of the others: none."""
 DISCORDANT = 0.15
-"""(ours) Share of the images that only one of two networks has wrong, before any comparison was made. The demo's: .14 to .18."""
+"""(ours) Share of the images that only one of two networks has wrong, before any comparison was made: the demo's."""
 
 Wrong = NDArray[np.bool_]
 """Which images of the evaluation set a network has wrong, (N,)."""
@@ -89,8 +89,8 @@ def compare_over_seeds(champions: Sequence[Wrong], challengers: Sequence[Wrong],
 def decide(rule: Rule, found: Comparison, margin: float, force_reason: str | None = None) -> Verdict:
     """Return whether the challenger becomes the champion.
 
-    `superior` and `superior-over-seeds`: p below 5 %, and better by more than `margin`. `not-worse`: the whole interval is above
-    −`margin`. `never` promotes nothing, `force` everything. Otherwise the champion is kept if the whole interval is
+    `superior` and `superior-over-seeds`: p below 5 %, and better by more than `margin`. `not-worse`: the whole interval is
+    above −`margin`. `never` promotes nothing, `force` everything. Otherwise the champion is kept if the whole interval is
     against the challenger, and the comparison is undecided if it is not.
     """
     seen = describe(found)
@@ -108,15 +108,24 @@ def decide(rule: Rule, found: Comparison, margin: float, force_reason: str | Non
     return Verdict("undecided", f"{'the rule is never' if rule == 'never' else f'not {_met(rule, margin)}'}: {seen}")
 
 
+def first_champion(rule: Rule, wrong: int, num_images: int) -> Verdict:
+    """Return what becomes of the first network of a name, which has nobody to be compared with."""
+    seen = f"{wrong:,} of {num_images:,} wrong"
+    if rule == "never":
+        return Verdict("undecided", f"there is no champion, and the rule is never: {seen}")
+    return Verdict("promoted", f"the first champion: {seen}")
+
+
 def describe(found: Comparison) -> str:
     """Return `challenger 301 of 1,000 wrong, champion 297; difference −0.4 points, 95 % −2.5 to 1.7, p = 0.74`.
 
     The difference is that of the errors, challenger − champion: a better challenger has fewer.
     """
     low, high = -found.interval.high, -found.interval.low
+    interval = f"95 % {_points(low, '+')} to {_points(high, '+')}"
     return (
         f"challenger {found.challenger_wrong:,} of {found.pair.num_images:,} wrong, champion {found.champion_wrong:,}; "
-        f"error {_points(-found.difference, '+')} points, 95 % {_points(low, '+')} to {_points(high, '+')}, p = {found.p_value:.2g}"
+        f"error {_points(-found.difference, '+')} points, {interval}, p = {found.p_value:.2g}"
     )
 
 

@@ -41,11 +41,12 @@ def open_network(
     shards: ShardSet,
     device: torch.device,
     say: Callable[[str], None],
+    other_classes: bool = False,
 ) -> Opened:
     """Return the network of a weights file, ours or any other.
 
     A classifier's factory may be a module of its folder, by default the current one. What was done to fit its weights and
-    classes goes to `say`.
+    classes goes to `say`. With `other_classes` a network of ours may have other classes than the images.
 
     Raises:
         InputError: its classes are not those of the shards, or its crops do not fit their images.
@@ -62,12 +63,16 @@ def open_network(
         crop = classifier.input_size
     else:
         network, info = load_weights(weights)
-        if info.wnids != shards.wnids:
+        columns = None
+        if other_classes:
+            places = {wnid: place for place, wnid in enumerate(info.wnids)}
+            columns = torch.tensor([places.get(wnid, len(places)) for wnid in shards.wnids], device=device)
+        elif info.wnids != shards.wnids:
             raise InputError(
                 f"{weights} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
                 f"or different ones; test it on the images of its own classes"
             )
-        predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
+        predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours), columns)
         mean = info.colours.mean if info.colours.mean_image is None else "mean image"
         fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
     if crop > shards.side:

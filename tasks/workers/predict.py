@@ -60,7 +60,7 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
 
 
 def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Tested:
-    network = open_network(job.weights.path, job.classifier, job.factory_folder, shards, device, say)
+    network = open_network(job.weights.path, job.classifier, job.factory_folder, shards, device, say, bool(job.other_classes))
     packages = ("torch", "nvidia-dali-cuda130", "numpy", "pyarrow")
     about = {
         **job.about,
