@@ -126,11 +126,10 @@ class Inventory:
         whatever images were there and whatever code read them; those of a retraining, if they have the same name and seed.
         Other artefacts are if nothing but the code differs.
         """
-        known = self._things.get(entry.path)
-        if known is None:
-            known = digest_of([str(entry.path.parent), *self._distinction(entry)])
-            self._things[entry.path] = known
-        return known
+        if entry.path not in self._things:
+            self._things[entry.path] = entry.path.name  # while it is looked for: a network can have the weights it started from
+            self._things[entry.path] = digest_of([str(entry.path.parent), *self._distinction(entry)])
+        return self._things[entry.path]
 
     def _distinction(self, entry: Entry) -> list[Any]:
         """What distinguishes things in one folder."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,14 @@ def test_a_fine_tuned_network_keeps_what_it_was_trained_from_and_their_images(st
     tuned = store.train("fine-tuned", target, initial=weights_of(before))
     store.row(weights_of(tuned), target)
     store.train("pre-trained", superset, code="2")
+    assert store.gone() == set()
+
+
+def test_a_network_with_the_weights_that_it_started_from_stays(store: Store) -> None:
+    images = store.shards("a")
+    for start in (None, "same"):
+        inputs = {"train": images.digest} | ({} if start is None else {"initial": sha256(b"same").hexdigest()})
+        store.publish("runs/mine", Key(inputs, {}, "1"), {WEIGHTS: "same"})
     assert store.gone() == set()
 
 
