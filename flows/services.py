@@ -41,6 +41,8 @@ HOST = "127.0.0.1"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """On disk, so that a run holds its GPUs through a restart of the server."""
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
+Slugs = dict[tuple[str, str], set[str | None]]
+"""Of schedules, by the entrypoint and the name of their deployment."""
 SECONDS_TO_START = 120
 SECONDS_TO_STOP = 45
 """The worker gives a flow 30 s to end."""
@@ -203,8 +205,11 @@ def _deploy(client: SyncPrefectClient, workspace: Path) -> None:
     project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in project["deployments"]:
         deployment["parameters"] = {**deployment.get("parameters", {}), "workspace": str(workspace)}
+    wanted = _slugs(project)
+    if unnamed := [name for (_, name), slugs in wanted.items() if None in slugs]:
+        raise InputError(f"a schedule of {unnamed[0]} in prefect.yaml has no slug; give it one, by which it is found again")
     file = workspace / "logs" / "prefect.yaml"
-    _clear_schedules(client, _slugs(yaml.safe_load(file.read_text())) if file.exists() else {}, _slugs(project))
+    _clear_schedules(client, _slugs(yaml.safe_load(file.read_text())) if file.exists() else {}, wanted)
     write_text(file, yaml.safe_dump(project, sort_keys=False))
     print(f"deploying {len(project['deployments'])} flows of prefect.yaml, workspace {workspace}", flush=True)
     command = [*PREFECT, "deploy", "--all", "--prefect-file", str(file)]
@@ -213,21 +218,15 @@ def _deploy(client: SyncPrefectClient, workspace: Path) -> None:
         raise InputError(f"could not deploy {file}; the last lines:\n{_tail(done.stdout + done.stderr)}")
 
 
-def _slugs(project: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """The slugs of the schedules of each deployment, by its entrypoint and name."""
-    found = {}
-    for deployment in project["deployments"]:
-        slugs = [schedule.get("slug") for schedule in deployment.get("schedules", [])]
-        if None in slugs:
-            name = f"{deployment['name']} of {deployment['entrypoint']}"
-            raise InputError(f"a schedule of {name} in prefect.yaml has no slug; give it one, by which it is found again")
-        found[deployment["entrypoint"], deployment["name"]] = set(slugs)
-    return found
+def _slugs(project: dict[str, Any]) -> Slugs:
+    """The slugs of all schedules in a file; None for a schedule without one."""
+    return {
+        (one["entrypoint"], one["name"]): {schedule.get("slug") for schedule in one.get("schedules", [])}
+        for one in project["deployments"]
+    }
 
 
-def _clear_schedules(
-    client: SyncPrefectClient, deployed: dict[tuple[str, str], set[str]], wanted: dict[tuple[str, str], set[str]]
-) -> None:
+def _clear_schedules(client: SyncPrefectClient, deployed: Slugs, wanted: Slugs) -> None:
     """Do to schedules what `prefect deploy` does not: delete those of ours that the file no longer has, keep everybody's.
 
     Prefect updates schedules by their slugs, but if one has none, it replaces all of the deployment. So each gets one.
@@ -235,7 +234,7 @@ def _clear_schedules(
     for deployment in client.read_deployments(work_pool_filter=OURS):
         which = (deployment.entrypoint or "", deployment.name)
         for schedule in deployment.schedules:
-            if schedule.slug in deployed.get(which, set()) - wanted.get(which, set()):
+            if schedule.slug is not None and schedule.slug in deployed.get(which, set()) - wanted.get(which, set()):
                 client.delete_deployment_schedule(deployment.id, schedule.id)
                 print(f"schedule {schedule.slug!r} of {deployment.name} ({which[0]}): deleted, the file no longer has it")
             elif schedule.slug is None and which in wanted:
