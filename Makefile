@@ -18,10 +18,10 @@ export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench up down lock
+.PHONY: help install demo retrain-demo test lint bench up down lock
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## Create .venv with the locked versions
 
@@ -46,6 +46,9 @@ endif
 
 demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
+
+retrain-demo: .venv/installed  ## Retrain on arriving synthetic images: champion, skip, promotion, rollback
+	@.venv/bin/python -m flows.retrain_demo --workspace "$(WORKSPACE)"
 
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"

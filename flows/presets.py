@@ -26,6 +26,7 @@ PresetName = Literal[
     "demo",
     "tiny",
     "folder",
+    "small-folder",
     "ilsvrc2010",
     "ilsvrc2012",
     "fall2009",
@@ -134,6 +135,9 @@ _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv
 FOLDER = Preset(target=FolderSource(), superset=None, retrieval=RetrievalConfig(pixels=False), **_FULL_SIZE)
 """Your own folder of class folders."""
 
+SMALL_FOLDER = DEMO.model_copy(update={"target": FolderSource(), "superset": None, "table": "evaluation"})
+"""(ours) Your own folder of class folders, with the network and the recipe of `demo`: minutes on two cores."""
+
 PARQUET = Preset(target=ParquetSource(), superset=None, **_FULL_SIZE)
 """Images in Hugging Face's Parquet files."""
 
@@ -193,6 +197,7 @@ PRESETS: dict[PresetName, Preset] = {
     "demo": DEMO,
     "tiny": TINY,
     "folder": FOLDER,
+    "small-folder": SMALL_FOLDER,
     "ilsvrc2010": ILSVRC2010,
     "ilsvrc2012": ILSVRC2012,
     "fall2009": FALL2009,

@@ -123,7 +123,8 @@ def retrain(
 
     Args:
         name: Of the champion: small letters, digits and hyphens. Each has its own history.
-        preset: How networks are trained, and what kind of source the images are in.
+        preset: How networks are trained, and what the images come in: folder, and small-folder for a network that learns in
+            minutes, read folders of class folders.
         source: Folder or archive that holds the images; it is read again in every run.
         evaluate_on: The split on which champion and challenger are compared: val, or test if its labels are public.
         rule: superior (McNemar's test at 5 %), superior-over-seeds (several networks of each, so that a lucky seed does not

@@ -51,7 +51,6 @@ DEPLOYMENT = closed(
     schedules={"type": "array", "items": SCHEDULE, "minItems": 1},
 )
 SCHEMA = closed(["name", "deployments"], name=TEXT, deployments={"type": "array", "items": DEPLOYMENT, "minItems": 1})
-NIGHTLY: dict[str, Any] = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
 
 
 def check(project: dict[str, Any]) -> None:
@@ -61,8 +60,8 @@ def check(project: dict[str, Any]) -> None:
         entrypoint = deployment["entrypoint"]
         flow = load_flow_from_entrypoint(entrypoint)
         given = {**NO_DEFAULT.get(entrypoint, {}), **deployment["parameters"]}
-        for more in ({}, *(schedule.get("parameters", {}) for schedule in deployment.get("schedules", []))):
-            flow.validate_parameters({**given, **more})
+        for own in ({}, *(schedule.get("parameters", {}) for schedule in deployment.get("schedules", []))):
+            flow.validate_parameters({**given, **own})
 
 
 def all_flows() -> Iterator[str]:
@@ -90,7 +89,7 @@ def test_the_file_as_it_stands_is_good() -> None:
     [
         {},
         {"name": "nightly"},
-        {"schedules": None},
+        {"schedules": [{"slug": "a", "cron": "0 * * * *", "timezone": "UTC", "active": True, "parameters": {"seed": 1}}]},
         {"schedules": [{"slug": "hourly", "cron": "0 * * * *", "timezone": "Europe/Vienna", "active": True}]},
         {"parameters": {}},
         {"parameters": {"preset": "tiny", "source": "/data/tiny-imagenet-200.zip", "epochs": 2}},
@@ -109,7 +108,10 @@ def test_a_good_deployment_passes(changes: dict[str, Any]) -> None:
         ({"work_pool": {"name": "default"}}, "'alexnet' was expected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "activ": False}]}, "'activ' was unexpected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "active": "no"}]}, "not of type 'boolean'"),
-        ({"schedules": [{**NIGHTLY, "parameters": {"seeds": 1}}]}, "seeds"),
+        (
+            {"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "active": True, "parameters": {"sed": 1}}]},
+            "sed",
+        ),
         ({"tags": None}, "'tags' is a required property"),
         ({"description": "Runs it."}, "too short"),
         ({"entrypoint": "flows/reproduce.py:reproduce"}, "does not match"),
@@ -143,5 +145,10 @@ def test_no_deployment_takes_the_place_of_another() -> None:
 
 def test_the_schedules_are_there_and_asleep() -> None:
     schedules = {name: deployment["schedules"] for name, deployment in DEPLOYMENTS.items() if "schedules" in deployment}
-    weekly = {**NIGHTLY, "slug": "weekly", "cron": "0 6 * * 0", "parameters": {"delete": True}}
-    assert schedules == {"flows.reproduce.reproduce/demo": [NIGHTLY], "flows.collect.collect/all": [weekly]}
+    nightly = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
+    weekly = {"slug": "weekly-from-scratch", "cron": "0 5 * * 0", "timezone": "UTC", "active": False}
+    collect = {"slug": "weekly", "cron": "0 7 * * 0", "timezone": "UTC", "active": False, "parameters": {"delete": True}}
+    assert schedules == {
+        "flows.retrain.retrain/folder": [nightly, {**weekly, "parameters": {"start": "scratch"}}],
+        "flows.collect.collect/all": [collect],
+    }

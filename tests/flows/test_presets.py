@@ -73,6 +73,7 @@ def test_a_recipe_takes_the_place_of_the_trainings_and_leaves_sizes_alone():
 def test_a_preset_names_the_recipe_that_it_uses():
     assert {name: preset.recipe for name, preset in PRESETS.items()} == dict.fromkeys(PRESETS, "paper") | {
         "demo": "demo",
+        "small-folder": "demo",
         "tiny": "tiny",
         "imagenette": "tiny",
         "imagewoof": "tiny",

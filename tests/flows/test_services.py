@@ -118,18 +118,18 @@ def deploy_earlier_file(machine: Machine) -> None:
     demo["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
     file.write_text(yaml.safe_dump(project))
     alone = file.with_name("earlier.yaml")
-    alone.write_text(yaml.safe_dump({**project, "deployments": [demo]}))
+    alone.write_text(yaml.safe_dump({**project, "deployments": [retrain]}))
     machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(alone)))
 
 
 def schedules(client: SyncPrefectClient) -> dict[str, tuple[str, bool, dict[str, Any]]]:
-    """The cron expression of each schedule of reproduce/demo, whether it is active, and its parameters."""
-    found = client.read_deployment_by_name("reproduce/demo").schedules
+    """The cron expression of each schedule of retrain/folder, whether it is active, and its parameters."""
+    found = client.read_deployment_by_name("retrain/folder").schedules
     return {(one.slug or "none")[:7]: (cast("CronSchedule", one.schedule).cron, one.active, one.parameters) for one in found}
 
 
 def activate_schedule(client: SyncPrefectClient) -> None:
-    deployment = client.read_deployment_by_name("reproduce/demo")
+    deployment = client.read_deployment_by_name("retrain/folder")
     client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True)
 
 
@@ -156,14 +156,18 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
 
         deploy_earlier_file(machine)
-        deployment = client.read_deployment_by_name("reproduce/demo")
+        deployment = client.read_deployment_by_name("retrain/folder")
         by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
         client.create_deployment_schedules(deployment.id, [by_hand])
-        assert schedules(client).keys() == {"nightly", "hourly", "none"}
+        assert schedules(client).keys() == {"nightly", "weekly-", "hourly", "none"}
         said = machine.up()
         assert said.count("already running") == 2
-        assert "schedule 'hourly' of demo (flows.reproduce.reproduce): deleted, the file no longer has it\n" in said
-        as_it_should_be = {"nightly": ("0 3 * * *", False, {}), "by-hand": ("0 5 * * *", True, {"seed": 7})}
+        assert "schedule 'hourly' of folder (flows.retrain.retrain): deleted, the file no longer has it\n" in said
+        as_it_should_be = {
+            "nightly": ("0 3 * * *", False, {}),
+            "weekly-": ("0 5 * * 0", False, {"start": "scratch"}),
+            "by-hand": ("0 5 * * *", True, {"seed": 7}),
+        }
         assert schedules(client) == as_it_should_be
 
         assert "Completed" in machine.end(short)

@@ -134,15 +134,16 @@ def test_on_sigterm_it_saves_says_so_and_stops(job_file, worker, messages, newes
     assert "Traceback" not in said
 
 
-def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path):
+@pytest.mark.parametrize("keep_classes", [None, True])
+def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path, keep_classes):
     source = unbroken[0] / "weights.safetensors"
-    training = {"epochs": 1, "learning_rate": 1e-9}
-    process = worker(job_file(tmp_path, training=training, initial=Weights(path=source, digest="source")))
+    training, initial = {"epochs": 1, "learning_rate": 1e-9}, Weights(path=source, digest="source")
+    process = worker(job_file(tmp_path, training=training, initial=initial, keep_classes=keep_classes))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     before, after = load_weights(source)[0].state_dict(), load_weights(tmp_path / "weights.safetensors")[0].state_dict()
     assert (before["fc7.a.weight"] - after["fc7.a.weight"]).abs().max() < 1e-5
-    assert (before["fc8.weight"] - after["fc8.weight"]).abs().max() > 1e-3
+    assert ((before["fc8.weight"] - after["fc8.weight"]).abs().max() > 1e-3) == (keep_classes is None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,279 @@
+"""Retraining that is left alone: a story on a real server and worker, kills at every step, and two runs at once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
+
+from base.errors import InputError
+from flows.champion import champion
+from flows.retrain import retrain
+from model.retraining.history import read_champions, read_retrainings
+from tasks.champions import claimed
+from tasks.code import ROOT
+from tasks.workspace import locked
+
+WNIDS = ["n01", "n02", "n03", "n04"]
+RED = [0, 2, 5, 7]
+"""Of a class, from 0 to 7: the low three bits of the number of a picture."""
+SMALL = {"preset": "small-folder", "width": 1 / 12, "batch_size": 16, "epochs": 3, "views": 1, "device": "cpu"}
+Picture = Callable[[int], bytes]
+
+
+class Folder:
+    """A folder that images arrive in."""
+
+    def __init__(self, root: Path, picture: Picture) -> None:
+        self.root, self.picture = root, picture
+
+    def add(self, split: str, wnid: str, numbers: range, red: int | None = None) -> None:
+        """Add images, of the colour of the class if no other is given."""
+        red = RED[WNIDS.index(wnid)] if red is None else red
+        for number in numbers:
+            path = self.root / split / wnid / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.picture(8 * number + red))
+
+    def fill(self) -> "Folder":
+        """Add the images of the first night: three classes of 16 training and 20 validation images."""
+        for wnid in WNIDS[:3]:
+            self.add("train", wnid, range(16))
+            self.add("val", wnid, range(40, 60))
+        return self
+
+
+class Night:
+    """What runs of one champion are given, and what they leave."""
+
+    def __init__(self, folder: Folder, workspace: Path) -> None:
+        self.folder, self.workspace = folder, workspace
+        self.given = {**SMALL, "name": "arriving", "source": folder.root, "workspace": workspace}
+
+    def __call__(self, **parameters: object) -> State:
+        """Retrain in this process; return the state of the run."""
+        return retrain(**{**self.given, **parameters}, return_state=True)
+
+    @property
+    def runs(self) -> list[dict[str, object]]:
+        return read_retrainings(self.workspace / "tables", "arriving")
+
+    @property
+    def decisions(self) -> list[object]:
+        return [run["decision"] for run in self.runs]
+
+    @property
+    def generations(self) -> list[tuple[int, str, str]]:
+        return [(one.generation, one.cause, one.weights) for one in read_champions(self.workspace / "tables", "arriving")]
+
+    @property
+    def shown(self) -> str:
+        return (self.workspace / "champions" / "arriving" / "README.md").read_text("utf-8")
+
+
+def call(*command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Start a server and a worker as `make up` does; return their workspace and the address of the server."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {"PREFECT_HOME": str(workspace / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    call("flows.services", "up", "--workspace", str(workspace), "--port", str(port), **own)
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+        yield workspace, f"http://127.0.0.1:{port}/api"
+    call("flows.services", "down", "--workspace", str(workspace), **own)
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
+        time.sleep(0.3)
+
+
+def begin_late(api: str, night: Night, days: list[int]) -> list[FlowRun]:
+    """Let the nights of so many days ago begin now, as after a holiday of the worker; return the runs when all have ended."""
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in night.given.items()}
+    with SyncPrefectClient(api) as client:
+        deployment = client.read_deployment_by_name("retrain/folder")
+        due = [Scheduled(scheduled_time=datetime.now(UTC) - timedelta(days=day)) for day in days]
+        made = [client.create_flow_run_from_deployment(deployment.id, parameters=given, state=state) for state in due]
+
+        def ended() -> bool:
+            states = [client.read_flow_run(run.id).state for run in made]
+            return all(state is not None and state.is_final() for state in states)
+
+        wait_until(ended, "the end of the late nights")
+        return [client.read_flow_run(run.id) for run in made]
+
+
+def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Path, picture: Picture) -> None:
+    workspace, api = services
+    folder = Folder(tmp_path / "images", picture).fill()
+    night = Night(folder, workspace)
+
+    (first,) = begin_late(api, night, [0])
+    assert first.state_name == "Promoted"
+    assert night.generations[0][:2] == (1, "first")
+    assert "Generation 1 of `arriving`" in night.shown
+
+    for wnid in WNIDS[:3]:
+        folder.add("train", wnid, range(16, 24))
+    nights = begin_late(api, night, [3, 2, 1])
+    assert [run.state_name for run in nights] == ["Undecided", "Skipped", "Skipped"]
+    worked, *late = night.runs[1:]
+    assert (worked["images_added"], worked["images_removed"], worked["start"], worked["looks"]) == (24, 0, "warm", 1)
+    assert all(str(run["reason"]).startswith("superseded: ") for run in late)
+    with SyncPrefectClient(api) as client:
+        of_run = ArtifactFilter.model_validate({"flow_run_id": {"any_": [str(nights[0].id)]}})
+        (text,) = (one.data for one in client.read_artifacts(artifact_filter=of_run) if one.key == "retrain-arriving")
+    assert text.startswith("# arriving: undecided\n")
+
+    for path in folder.root.rglob("*.jpg"):
+        path.touch()
+    assert night().name == "Skipped"
+    assert str(night.runs[-1]["reason"]).startswith("unchanged: the same images and settings were left undecided at")
+
+    for place, wnid in enumerate(WNIDS[:3]):  # labels that are wrong: each class's images in the folder of the next one
+        folder.add("train", wnid, range(24), red=RED[(place + 1) % 3])
+    state = night(start="scratch", max_removed=1)
+    assert (state.name, night.runs[-1]["images_relabelled"]) == ("Kept", 48)
+    for wnid in WNIDS[:3]:
+        folder.add("train", wnid, range(24))
+
+    stray = (folder.root / "val" / "n02" / "copy.jpg", folder.root / "train" / "n02" / "3.jpg")
+    stray[0].write_bytes(stray[1].read_bytes())
+    assert night().name == "Held"
+    assert "1 training images are in the evaluation set too (train n02/3.jpg = val n02/copy.jpg)" in str(
+        night.runs[-1]["reason"]
+    )
+    stray[0].unlink()
+    stray[1].unlink()
+    for number in range(12):
+        (folder.root / "train" / "n01" / f"{number}.jpg").unlink()
+    assert night().name == "Held"
+    assert str(night.runs[-1]["reason"]).startswith("13 of the champion's training images are gone (27.1%)")
+    folder.fill()
+
+    folder.add("train", "n04", range(16))
+    folder.add("val", "n04", range(40, 60))
+    assert night(rule="not-worse", margin=0.5).name == "Promoted"
+    added = night.runs[-1]
+    assert (added["classes_added"], added["num_eval"], added["start"]) == (["n04"], 60, "warm")  # of the old classes
+    assert [one[:2] for one in night.generations] == [(1, "first"), (2, "promoted")]
+
+    history = champion("arriving", to=1, reason="not yet", workspace=workspace)
+    assert "back to generation 1: not yet" in str(history)
+    assert night.generations[2] == (3, "rollback", night.generations[0][2])
+    assert "Generation 3 of `arriving`" in night.shown
+    assert night(rule="not-worse", margin=0.5).name == "Skipped"
+    assert "vetoed by the rollback" in str(night.runs[-1]["reason"])
+    with pytest.raises(InputError, match="arriving has no generation 9 to go back to; it has 1, 2, 3"):
+        champion("arriving", to=9, reason="a slip", workspace=workspace)
+
+    state = night(source=tmp_path / "nowhere")
+    assert (state.name, night.decisions[-1]) == ("Failed", "failed")
+    assert "nowhere; give the path of the folder images" in str(night.runs[-1]["reason"])
+
+    with claimed("arriving", workspace):
+        assert night().name == "Skipped"
+    decisions = ["promoted", "undecided", "skipped", "skipped", "skipped", "kept", "held", "held", "promoted", "skipped"]
+    assert night.decisions == [*decisions, "failed"]  # and no row of a run that another one was in the way of
+
+    with locked(workspace) as held:
+        waiting = threading.Thread(target=lambda: night(name="another"))
+        waiting.start()
+        time.sleep(2)
+        assert read_retrainings(held.tables, "another") == []
+    waiting.join()
+    assert [run["decision"] for run in read_retrainings(workspace / "tables", "another")] == ["promoted"]
+
+
+KILLED = """
+import json, os, pathlib, signal, sys
+from flows.retrain import retrain
+
+given, parts = json.loads(sys.argv[1]), sys.argv[2:]
+rename = pathlib.Path.rename
+for part in parts:
+    def die(path, target):
+        if part in str(target):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
+    child = os.fork()
+    if not child:
+        pathlib.Path.rename = die
+        retrain(**given)
+        os._exit(0)
+    print(part, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_row_per_decision(
+    services: tuple[Path, str], tmp_path: Path, picture: Picture
+) -> None:
+    workspace = tmp_path / "workspace"
+    night = Night(Folder(tmp_path / "images", picture).fill(), workspace)
+    steps = [
+        "shards/images/train/",
+        "shards/images/val/",
+        "colours/",
+        "runs/arriving-0/",
+        "predictions/",
+        "error_rates.parquet",
+    ]
+    before, after = ["champions/.arriving.parquet", "champions.parquet"], ["retrainings.parquet", "champions/arriving"]
+    given = json.dumps({**night.given, "epochs": 1}, default=str)
+    parts = [*(f"{workspace}/{part}" for part in [*steps, before[0]]), f"{workspace}/tables/{before[1]}"]
+    parts += [f"{workspace}/tables/{after[0]}", f"{workspace}/{after[1]}"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, given, *parts],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_API_URL": services[1]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith(str(workspace))]
+    assert said == [f"{part} {-signal.SIGKILL}" for part in parts], done.stdout
+    assert night.decisions == ["promoted"]
+    assert night(epochs=1).name == "Skipped"
+    assert night.decisions == ["promoted", "skipped"]
+    assert [one[:2] for one in night.generations] == [(1, "first")]
+    assert "Generation 1 of `arriving`" in night.shown
+    runs = pd.DataFrame(night.runs)
+    assert runs["retraining_id"].is_unique
+    assert runs["retraining_id"][0] == read_champions(workspace / "tables")[0].retraining_id
+    assert not list((workspace / "champions").glob(".arriving.p*"))
