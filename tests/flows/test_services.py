@@ -156,9 +156,9 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
 
         deploy_earlier_file(machine)
-        deployment = client.read_deployment_by_name("retrain/folder")
+        retrain = client.read_deployment_by_name("retrain/folder")
         by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
-        client.create_deployment_schedules(deployment.id, [by_hand])
+        client.create_deployment_schedules(retrain.id, [by_hand])
         assert schedules(client).keys() == {"nightly", "weekly-", "hourly", "none"}
         said = machine.up()
         assert said.count("already running") == 2
@@ -186,6 +186,7 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         assert slots_in_use(client) == 0
         assert schedules(client) == as_it_should_be
 
+        deployment = client.read_deployment_by_name("reproduce/demo")
         client.create_flow_run_from_deployment(deployment.id, parameters=LONG)
         log = machine.workspace / "logs" / "worker.log"
         wait_until(lambda: "/1000 " in log.read_text(), "the training of a thousand epochs")
