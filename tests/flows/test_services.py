@@ -112,10 +112,8 @@ def deploy_earlier_file(machine: Machine) -> None:
     """Leave what a `make up` leaves whose prefect.yaml has one more schedule than today's."""
     file = machine.workspace / "logs" / "prefect.yaml"
     project = yaml.safe_load(file.read_text())
-    (demo,) = [
-        one for one in project["deployments"] if f"{one['entrypoint']}/{one['name']}" == "flows.reproduce.reproduce/demo"
-    ]
-    demo["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
+    (retrain,) = [one for one in project["deployments"] if one["entrypoint"] == "flows.retrain.retrain"]
+    retrain["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
     file.write_text(yaml.safe_dump(project))
     alone = file.with_name("earlier.yaml")
     alone.write_text(yaml.safe_dump({**project, "deployments": [retrain]}))
