@@ -63,14 +63,13 @@ class CollectRecord(BaseModel):
     @property
     def kinds(self) -> list[dict[str, str | int]]:
         """How many artefacts of each kind go, and their bytes."""
-        counts = Counter(one.kind for one in self.unneeded)
-        sizes = {kind: sum(one.num_bytes for one in self.unneeded if one.kind == kind) for kind in counts}
-        rows: list[dict[str, str | int]] = [
-            {"kind": kind, "artefacts": counts[kind], "bytes": sizes[kind]} for kind in sorted(counts)
-        ]
-        return rows + (
-            [{"kind": "left by a killed collection", "artefacts": 0, "bytes": self.left_over}] if self.left_over else []
-        )
+        counts, sizes = Counter[str](), Counter[str]()
+        for one in self.unneeded:
+            counts[one.kind] += 1
+            sizes[one.kind] += one.num_bytes
+        if self.left_over:
+            sizes["left by a killed collection"] = self.left_over
+        return [{"kind": kind, "artefacts": counts[kind], "bytes": sizes[kind]} for kind in sorted(sizes)]
 
     def __str__(self) -> str:
         shown = [f"{as_bytes(one.num_bytes):>9}  {one.path.relative_to(self.workspace)}  {one.reason}" for one in self.unneeded]
@@ -83,12 +82,10 @@ class CollectRecord(BaseModel):
         kept = f"{self.num_kept:,} artefacts stay, {as_bytes(self.bytes_kept)}"
         if not self.kinds:
             return f"nothing to delete; {kept}"
-        freed = f"{len(self.unneeded):,} artefacts, {as_bytes(self.num_bytes)}"
-        return (
-            f"deleted: {freed}; {kept}"
-            if self.deleted
-            else f"{freed} are not needed and were not deleted, see --delete; {kept}"
-        )
+        what = f"{len(self.unneeded):,} artefacts, {as_bytes(self.num_bytes)}"
+        if self.deleted:
+            return f"deleted: {what}; {kept}"
+        return f"{what} are not needed and were not deleted, see --delete; {kept}"
 
 
 @task(task_run_name="look for what is not needed")
