@@ -34,10 +34,10 @@ def main(*, workspace: Path = DEFAULT_WORKSPACE) -> None:
     for title, num_train in (("the first night", FIRST), ("nothing arrives", FIRST), ("images arrive", LATER)):
         draw(folder, num_train)
         said.append(f"{title}: {night(folder, workspace)}")
-    history = champion(NAME, to=1, reason="a rollback, to show one", workspace=workspace)
-    said.append(f"a person goes back\n{history}")
-    said.append(f"the night after: {night(folder, workspace)}")
-    print("", *said, sep="\n\n")
+    history = champion(NAME, to=1, reason="to show the way back", workspace=workspace)
+    said += ["a person goes back", f"the night after: {night(folder, workspace)}"]
+    tables = [f"{workspace / 'tables' / name}.parquet" for name in ("retrainings", "champions")]
+    print("", *said, "", history, "", *tables, sep="\n")
 
 
 def draw(folder: Path, num_train: int) -> None:
@@ -52,8 +52,8 @@ def draw(folder: Path, num_train: int) -> None:
 
 
 def night(folder: Path, workspace: Path) -> str:
-    """Retrain once; return what the run says."""
-    return str(retrain(NAME, preset="small-folder", source=folder, views=1, workspace=workspace))
+    """Retrain once; return the decision and its reason."""
+    return str(retrain(NAME, preset="small-folder", source=folder, views=1, workspace=workspace)).splitlines()[0]
 
 
 if __name__ == "__main__":

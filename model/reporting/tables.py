@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from model.evaluation.selection import latest
+from model.retraining.history import RETRAININGS_FILE, read_champions, read_table
 
 VOLATILE = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
@@ -20,7 +21,7 @@ VOLATILE = ["run_id", "created_at"]
 def report_tables(
     directory: Path, members: Collection[str], table: str, others: Collection[str] = ()
 ) -> dict[str, pd.DataFrame]:
-    """Return `rates`, `comparisons`, `specialisation` and `retrieval`, each empty if its file is missing.
+    """Return `rates`, `comparisons`, `specialisation`, `retrieval` and `retrainings`, each empty if its file is missing.
 
     `members` are the SHA-256 of the weights files; `table` is the paper's table whose published rows are shown. `others` are
     networks that have error rates but are not in the rest of the report.
@@ -31,13 +32,22 @@ def report_tables(
         "comparisons": _newest(directory / "comparisons.parquet", scored, ["first_members", "second_members"]),
         "specialisation": _newest(directory / "specialisation.parquet", members, ["members"]),
         "retrieval": _newest(directory / "retrieval.parquet", members, ["members"]),
+        "retrainings": _retrainings(directory, members),
     }
 
 
 def digest(tables: dict[str, pd.DataFrame]) -> str:
     """Return the SHA-256 of what the tables say, whenever it was measured."""
-    frames = [frame.drop(columns=VOLATILE, errors="ignore").to_json(orient="split") for frame in tables.values()]
+    frames = [frame.drop(columns=VOLATILE, errors="ignore").to_json(orient="split", date_format="iso") for frame in tables.values()]
     return sha256("\n".join(frames).encode()).hexdigest()
+
+
+def _retrainings(directory: Path, members: Collection[str]) -> pd.DataFrame:
+    """The runs of the names of which one of these networks is or was the champion."""
+    names = {champion.name for champion in read_champions(directory) if champion.weights in members}
+    runs = read_table(directory, RETRAININGS_FILE).to_pandas()
+    found: pd.DataFrame = runs[runs["name"].isin(names)].reset_index(drop=True)
+    return found
 
 
 def _rates(path: Path, members: Collection[str], table: str) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def champions_as_text(champions: Sequence[Champion]) -> str:
 
 def runs_as_markdown(runs: Sequence[Row]) -> str:
     """Return a table of runs, the last first."""
-    headings = ["ended", "decision", "images + − ≠", "champion %", "challenger %", "difference", "reason"]
+    headings = ["ended", "decision", "images + − ~", "champion %", "challenger %", "difference", "reason"]
     lines = [
         [
             f"{run['finished_at']:%Y-%m-%d %H:%M}",
@@ -72,7 +72,7 @@ def card_sections(champion: Champion) -> dict[str, str]:
 def _changes(run: Row) -> str:
     if run["images_added"] is None:
         return NONE
-    return f"+{run['images_added']:,} −{run['images_removed']:,} ≠{run['images_relabelled']:,}"
+    return f"+{run['images_added']:,} −{run['images_removed']:,} ~{run['images_relabelled']:,}"
 
 
 def _error(run: Row, name: str) -> str:

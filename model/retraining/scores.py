@@ -21,9 +21,9 @@ def wrong_among(file: PredictionsFile, wnids: Collection[str]) -> Wrong:
     indices, answers = file.class_indices, file.answers()
     if indices is None or answers.labels is None:
         raise InputError(f"the images of {file.path} have no labels; evaluate on a split whose labels are public")
-    chosen = np.array([place for place, wnid in enumerate(file.wnids) if wnid in wnids])
+    chosen = np.array([place for place, wnid in enumerate(file.wnids) if wnid in wnids], np.int64)
     among = np.isin(indices, chosen)
-    if len(chosen) == len(file.wnids) or "probs" not in file.file.schema_arrow.names:
+    if len(chosen) in (0, len(file.wnids)) or "probs" not in file.file.schema_arrow.names:
         return (answers.labels.ranks > 1)[among]
     best = np.concatenate([chosen[block[:, chosen].argmax(axis=1)] for block in file.probs()])
     wrong: Wrong = best != indices

@@ -22,6 +22,7 @@ from model.evaluation.rows import rate_columns
 from model.evaluation.schemas import ERROR_RATES
 from model.reporting.page import Report
 from model.reporting.panels import make_panels
+from model.retraining.schemas import RETRAININGS
 
 EVIL = "</script><script>document.title = 'broken'</script><img src=x onerror=alert(1)>"
 WNIDS = ("n01", "n02", "n03")
@@ -93,6 +94,36 @@ def retrieval():
     return pd.DataFrame(rows)
 
 
+def retrainings():
+    """Return five runs: a first champion, a night without news, one with no decision, one worse, one better."""
+    none = dict.fromkeys(RETRAININGS.names)
+    runs = []
+    for day, (decision, champion, challenger, difference) in enumerate(
+        [
+            ("promoted", None, 300, None),
+            ("skipped", None, None, None),
+            ("undecided", 300, 296, 0.004),
+            ("kept", 300, 352, -0.052),
+            ("promoted", 300, 251, 0.049),
+        ]
+    ):
+        run = {
+            "name": "folder",
+            "decision": decision,
+            "reason": f"because of {EVIL}",
+            "num_eval": 1000,
+            "data_version": "train",
+        }
+        run |= {"finished_at": pd.Timestamp(f"2026-05-0{day + 1} 04:05", tz="UTC"), "code_version": "0123456789ab"}
+        run |= {"champion": "weights-0", "challenger": None if challenger is None else "weights-1"}
+        run |= {"champion_wrong": champion, "challenger_wrong": challenger, "difference": difference}
+        if difference is not None:
+            run |= {"difference_low": difference - 0.02, "difference_high": difference + 0.02}
+            run |= {"images_added": 1200, "images_removed": 3, "images_relabelled": 0}
+        runs.append(none | run)
+    return read_back(runs, RETRAININGS)
+
+
 @pytest.fixture(scope="session")
 def report():
     generator = np.random.default_rng(0)
@@ -113,6 +144,7 @@ def report():
             [{**pair, "rank": 1, "difference": 0.039, "difference_low": 0.027, "difference_high": 0.052, **PROVENANCE}]
         ),
         curves={"CNN, seed 0": pd.DataFrame(epochs)},
+        retrainings=retrainings(),
         kernels=kernels,
         specialisation=read_back(specialisation_rows(layers), SPECIALISATION),
         panels=make_panels(predictions, {query: jpeg(number) for number, query in enumerate(queries[:3])}),

@@ -98,7 +98,7 @@ def test_runs_are_shown_the_last_first_and_cannot_break_the_table():
     known |= {"challenger_wrong": 20, "difference": 0.05, "difference_low": 0.01, "difference_high": 0.09}
     text = runs_as_markdown([run(reason="first | night"), run(decision="promoted", reason="superior", **known)])
     _, _, last, first = text.splitlines()
-    cells = ["promoted", "+5 −1 ≠0", "15.0", "10.0", "−5.0 [−9.0, −1.0]", "superior"]
+    cells = ["promoted", "+5 −1 ~0", "15.0", "10.0", "−5.0 [−9.0, −1.0]", "superior"]
     assert [cell.strip() for cell in last.split("|")[2:-1]] == cells
     assert r"first \| night" in first
 
