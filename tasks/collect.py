@@ -97,8 +97,9 @@ def find_unneeded(keep: int, workspace: Workspace) -> CollectRecord:
     """
     entries = take_inventory(workspace.path)
     champions = read_champions(workspace.tables)
-    inventory = Inventory(entries, _made_by_retraining(champions, workspace))
-    generations = [one for name in {one.name for one in champions} for one in _last(champions, name, keep)]
+    names = {row["name"] for row in read_retrainings(workspace.tables)} | {one.name for one in champions}
+    inventory = Inventory(entries, names)
+    generations = [one for name in names for one in _last(champions, name, keep)]
     digests = [
         *_named_by_rows(inventory, workspace),
         *(digest for one in generations for digest in (one.weights, *one.siblings, one.data_version, one.eval_set)),
@@ -158,14 +159,6 @@ def as_bytes(count: int) -> str:
     while size >= 999.5 and unit < len(UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.3g} {UNITS[unit]}"
-
-
-def _made_by_retraining(champions: Sequence[Champion], workspace: Workspace) -> set[str]:
-    """The digests of all networks of which a table of retraining tells."""
-    made = {digest for one in champions for digest in (one.weights, *one.siblings)}
-    for row in read_retrainings(workspace.tables):
-        made |= {row["challenger"], *(row["siblings"] or [])} - {None}
-    return made
 
 
 def _last(champions: Sequence[Champion], name: str, keep: int) -> list[Champion]:

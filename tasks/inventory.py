@@ -55,13 +55,15 @@ def take_inventory(workspace: Path) -> list[Entry]:
 class Inventory:
     """The artefacts of a workspace and how they depend on each other."""
 
-    def __init__(self, entries: Sequence[Entry], retrained: Iterable[str]) -> None:
-        """Index the entries, the oldest first; `retrained` are digests of networks that retrainings have made."""
+    def __init__(self, entries: Sequence[Entry], champions: Container[str]) -> None:
+        """Index the entries, the oldest first; `champions` are the names of which there were retrainings."""
         self.entries = entries
-        self.named = {digest: entry for entry in entries for digest in entry.digests}
-        """The newest artefact of each digest."""
-        self.retrained = {self.named[digest].path.parent for digest in retrained if digest in self.named}
-        """The folders in which retrainings make their networks."""
+        runs = {entry.path.parent for entry in entries if entry.kind == RUNS}
+        self.retrained = {folder for folder in runs if folder.name.rpartition("-")[0] in champions}
+        """The folders in which retrainings make their networks, one per seed: `runs/NAME-SEED`."""
+        others_last = sorted(entries, key=lambda entry: entry.path.parent not in self.retrained)
+        self.named = {digest: entry for entry in others_last for digest in entry.digests}
+        """The newest artefact of each digest, of equal networks one that is not of a retraining."""
         self._things: dict[Path, str] = {}
         self._newest = {self._thing(entry): entry for entry in entries if entry.key is not None}
         self._newest_finished = {self._thing(entry): entry for entry in entries if entry.digests}

@@ -38,7 +38,9 @@ def report_tables(
 
 def digest(tables: dict[str, pd.DataFrame]) -> str:
     """Return the SHA-256 of what the tables say, whenever it was measured."""
-    frames = [frame.drop(columns=VOLATILE, errors="ignore").to_json(orient="split", date_format="iso") for frame in tables.values()]
+    frames = [
+        frame.drop(columns=VOLATILE, errors="ignore").to_json(orient="split", date_format="iso") for frame in tables.values()
+    ]
     return sha256("\n".join(frames).encode()).hexdigest()
 
 

@@ -173,17 +173,6 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         assert kinds_of_artifacts(client, done) == {"progress", "table"}
         assert (machine.workspace / "tables" / "table2.parquet").exists()
 
-        # With leases in memory, the slot would stay occupied for ever.
-        kill_server(machine)
-        said = machine.up()
-        assert "server: starting" in said
-        assert "worker: already running" in said
-        assert slots_in_use(client) == 1
-        client.renew_concurrency_lease(lease, 600.0)
-        client.release_concurrency_slots_with_lease(lease)
-        assert slots_in_use(client) == 0
-        assert schedules(client) == as_it_should_be
-
         deployment = client.read_deployment_by_name("reproduce/demo")
         client.create_flow_run_from_deployment(deployment.id, parameters=LONG)
         log = machine.workspace / "logs" / "worker.log"
@@ -195,6 +184,17 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
         assert [run.id for run in runs(client, StateType.CANCELLED)] == [long.id]
         assert machine.processes("tasks.workers") == machine.processes("prefect.engine") == []
         assert list(machine.workspace.glob("runs/demo-cnn-1/*.partial/work/checkpoints/*.pt")), "training was not saved"
+
+        # With leases in memory, the slot would stay occupied for ever.
+        kill_server(machine)
+        said = machine.up()
+        assert "server: starting" in said
+        assert "worker: already running" in said
+        assert slots_in_use(client) == 1
+        client.renew_concurrency_lease(lease, 600.0)
+        client.release_concurrency_slots_with_lease(lease)
+        assert slots_in_use(client) == 0
+        assert schedules(client) == as_it_should_be
 
     said = machine.down()
     assert "worker: stopped" in said

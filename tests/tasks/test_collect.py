@@ -285,6 +285,14 @@ def test_a_challenger_that_is_not_decided_yet_stays(tmp_path: Path) -> None:
     assert nights.runs[5].path in nights.gone(), "the challenger before it was not promoted"
 
 
+def test_a_network_equal_to_one_of_a_retraining_stays_with_its_predictions(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, warm=False)
+    mine = nights.train("mine-0", nights.sets[0])
+    assert weights_of(mine) == weights_of(nights.runs[0])
+    assert nights.runs[0].path in nights.gone()
+    assert nights.gone().isdisjoint({mine.path, nights.sets[0].path, nights.predictions[0].path})
+
+
 def test_the_page_that_is_shown_keeps_what_it_was_made_from(store: Store) -> None:
     images = store.shards("a")
     first = store.train("mine", images, code="1")
