@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.record import ROOT
 from flows.presets import load_preset
 from model.evaluation.predictions import open_predictions
-from model.retraining.rules import Rule, Wrong, compare, compare_over_seeds, decide
+from model.retraining.rules import Comparison, Rule, Wrong, compare, compare_over_seeds, decide
 from tasks.colours import measure_colours
 from tasks.compute import Compute
 from tasks.predict import predict_split, predictions_file
@@ -57,8 +57,10 @@ def main() -> None:
             f"in {len(wrong) - 1} retrainings in a row {nights[0]} promotions from seed 0, {np.mean(nights):.1f} on average"
         )
     for number in SEEDS:
-        promoted_over = sum(decide("superior-over-seeds", one, 0).decision == "promoted" for one in _drawn(wrong, number))
-        print(f"superior-over-seeds, {number} seeds: {promoted_over} of {DRAWS} draws ({promoted_over / DRAWS:.1%})")
+        drawn = list(_drawn(wrong, number))
+        mistakes = sum(decide("superior-over-seeds", one, 0).decision == "promoted" for one in drawn)
+        reach = np.median([(one.interval.high - one.interval.low) / 2 for one in drawn])
+        print(f"superior-over-seeds, {number} seeds: {mistakes} of {DRAWS} draws ({mistakes / DRAWS:.1%}), needs {reach:.1%}")
 
 
 def _in_turn(start: int, num: int, promoted: set[tuple[int, int]]) -> Iterator[int]:
@@ -70,7 +72,7 @@ def _in_turn(start: int, num: int, promoted: set[tuple[int, int]]) -> Iterator[i
             yield challenger
 
 
-def _drawn(wrong: Sequence[Wrong], number: int) -> Iterator:  # type: ignore[type-arg]
+def _drawn(wrong: Sequence[Wrong], number: int) -> Iterator[Comparison]:
     """Yield comparisons of `number` networks with `number` others."""
     generator = np.random.default_rng(0)
     for _ in range(DRAWS):

@@ -11,6 +11,7 @@ from flows.command_line import run
 from model.retraining.history import Champion, read_champions
 from model.retraining.rendering import champions_as_text
 from tasks.champions import NAME, restore, roll_back
+from tasks.progress import run_log
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
@@ -44,7 +45,7 @@ def champion(
     """
     if (to is None) != (reason is None):
         raise InputError("to go back, give both the generation and a reason: --to 2 --reason 'wrong labels in May'")
-    with locked(workspace, wait=True) as made_in:
+    with locked(workspace, wait=run_log().info) as made_in:
         restore(name, made_in)
         if to is not None and reason is not None:
             roll_back(name, to, reason, made_in)

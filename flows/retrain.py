@@ -154,41 +154,39 @@ def retrain(
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
-    if (rule == "force") != (reason is not None):
-        raise InputError(
-            f"the rule {rule} with {'the' if reason else 'no'} reason {reason or ''}; give a reason with force only"
-        )
-    number = num_seeds or SEEDS_OF_A_RULE.get(rule, 1)
-    if rule == "superior-over-seeds" and number < 2:
-        raise InputError("one network per challenger says nothing of the spread of seeds; set num_seeds to two or more")
-    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
-    shards, size = {"bad_images": "report"}, {"width": width}
-    order = Order(
-        name=name,
-        preset=preset,
-        plan=load_preset(preset, source, recipe, shards=shards, network=size, training=changes, fine_tuning=changes),
-        evaluated_on=evaluate_on,
-        rule=rule,
-        margin=default_margin(rule, margin),
-        reason=reason,
-        start=start,
-        scratch_every=scratch_every,
-        retrain_on=retrain_on,
-        seeds=range(seed, seed + number),
-        limits=Limits(
-            max_removed=max_removed, max_classes_removed=max_classes_removed, max_bad=max_bad, max_overlap=max_overlap
-        ),
-        views=views,
-        device=device,
-        layout=layout,
-    )
     with claimed(name, workspace) as is_free:
-        row = begin(name, rule, order.margin)
+        row = begin(name, rule, default_margin(rule, margin))
         if not is_free:
             outcome = Outcome("skipped", f"another run of {name} is at work")
             return _announced(row, outcome, Workspace(path=workspace.expanduser().absolute()))
-        with locked(workspace, reuse, wait=True) as made_in:
+        with locked(workspace, reuse, wait=run_log().info) as made_in:
             try:
+                changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
+                shards, size = {"bad_images": "report"}, {"width": width}
+                order = Order(
+                    name=name,
+                    preset=preset,
+                    plan=load_preset(
+                        preset, source, recipe, shards=shards, network=size, training=changes, fine_tuning=changes
+                    ),
+                    evaluated_on=evaluate_on,
+                    rule=rule,
+                    margin=row["margin"],
+                    reason=reason,
+                    start=start,
+                    scratch_every=scratch_every,
+                    retrain_on=retrain_on,
+                    seeds=range(seed, seed + (num_seeds or SEEDS_OF_A_RULE.get(rule, 1))),
+                    limits=Limits(
+                        max_removed=max_removed,
+                        max_classes_removed=max_classes_removed,
+                        max_bad=max_bad,
+                        max_overlap=max_overlap,
+                    ),
+                    views=views,
+                    device=device,
+                    layout=layout,
+                )
                 outcome = _take_steps(order, row, made_in)
             except Exception as error:
                 said = sentence_of(error) or f"{type(error).__name__}: {error}"
@@ -199,6 +197,7 @@ def retrain(
 
 def _take_steps(order: Order, row: Row, workspace: Workspace) -> Outcome:
     """Take all steps up to the decision, and note in `row` what becomes known."""
+    _check_rule(order)
     restore(order.name, workspace)
     champions, runs = read_champions(workspace.tables, order.name), read_retrainings(workspace.tables, order.name)
     live = champions[-1] if champions else None
@@ -214,6 +213,20 @@ def _take_steps(order: Order, row: Row, workspace: Workspace) -> Outcome:
     if why := held(row, share_removed, shared, order.limits):
         return Outcome("held", why)
     return _challenge(order, row, data, live, runs, workspace)
+
+
+def _check_rule(order: Order) -> None:
+    """Refuse a rule that lacks what it needs.
+
+    Raises:
+        InputError: force without a reason, a reason without force, or a single seed over seeds.
+    """
+    if order.rule == "force" and order.reason is None:
+        raise InputError("the rule force needs a reason, which is written into the history; give one")
+    if order.rule != "force" and order.reason is not None:
+        raise InputError(f"the reason {order.reason!r} goes with the rule force, found {order.rule}; leave it out, or force")
+    if order.rule == "superior-over-seeds" and len(order.seeds) < 2:
+        raise InputError("one network per challenger says nothing of the spread of seeds; set num_seeds to two or more")
 
 
 def _challenge(order: Order, row: Row, data: Data, live: Champion | None, runs: list[Row], workspace: Workspace) -> Outcome:

@@ -44,7 +44,7 @@ def predict_split(
             views=views,
             device=compute.kinds[0],
             classifier=classifier,
-            factory_code=None if classifier is None else _source_digest(classifier.factory),
+            factory_code=None if classifier is None else factory_code(classifier.factory),
             factory_folder=None if classifier is None else Path.cwd(),
             other_classes=other_classes or None,
             dataset=name,
@@ -63,8 +63,8 @@ def predictions_file(predictions: Artifact) -> Path:
     return predictions.path / PREDICTIONS
 
 
-def _source_digest(factory: str) -> str:
-    """SHA-256 of the file that holds a factory.
+def factory_code(factory: str) -> str:
+    """Return the SHA-256 of the file that holds a factory.
 
     Raises:
         InputError: there is no such module.

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
-import pandas as pd
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
@@ -17,7 +16,7 @@ from prefect.events import emit_event
 from base.errors import InputError
 from data_shards.changes import compare_sets, overlap
 from data_shards.datasets.dataset import Split
-from data_shards.shard_format import CLASSES_FILE
+from data_shards.shard_set import ShardSet
 from model.evaluation.predictions import open_predictions
 from model.evaluation.schemas import Row
 from model.network.config import NetworkConfig
@@ -112,8 +111,10 @@ def describe_data(data: Data, champion: Champion | None, workspace: Workspace) -
     """Return the columns that tell the images from the champion's, which fraction of those is gone, and images of both sets.
 
     Raises:
-        InputError: the champion's training set is no longer there.
+        InputError: the evaluation set has no labels, or the champion's training set is no longer there.
     """
+    if not ShardSet.open(data.evaluation.path).labelled:
+        raise InputError(f"the images of {data.evaluated_on} have no labels to compare networks by; evaluate on another split")
     shared = overlap(data.train.path, data.evaluation.path)
     columns: Row = {
         "data_version": data.train.digest,
@@ -187,7 +188,7 @@ def score(
     Raises:
         InputError: the evaluation set has no labels or no image of such a class, or weights are no longer there.
     """
-    wnids = list(pd.read_parquet(data.evaluation.path / CLASSES_FILE, columns=["wnid"])["wnid"])
+    wnids = ShardSet.open(data.evaluation.path).wnids
     common = wnids if champion is None else [wnid for wnid in wnids if wnid in set(champion.wnids)]
     live = [] if champion is None else _networks(champion, rule, workspace)
     differ = champion is not None and champion.wnids != wnids

@@ -1,6 +1,6 @@
 """The folder that holds everything that is produced, and the lock that keeps a second run out of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -48,21 +48,26 @@ def check_writable(path: Path, name: str = "the workspace", instead: str = "anot
 
 
 @contextmanager
-def locked(path: Path, reuse: bool = False, wait: bool = False) -> Iterator[Workspace]:
-    """Create the workspace if it is missing and hold it for this run; with `wait`, as soon as no other run holds it.
+def locked(path: Path, reuse: bool = False, wait: Callable[[str], None] | None = None) -> Iterator[Workspace]:
+    """Create the workspace if it is missing and hold it for this run.
+
+    If another run holds it, `wait` is told so, and this run goes on when that has ended.
 
     Raises:
-        InputError: it cannot be created or written to, or another run holds it.
+        InputError: it cannot be created or written to, or another run holds it and there is no `wait`.
     """
     path = path.expanduser().absolute()
     check_writable(path)
-    lock = FileLock(path / ".lock", timeout=-1 if wait else 0, poll_interval=1)
+    lock = FileLock(path / ".lock")
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(
-            f"another run is using the workspace {path}; wait until it ends, or give another --workspace"
-        ) from error
+        if wait is None:
+            raise InputError(
+                f"another run is using the workspace {path}; wait until it ends, or give another --workspace"
+            ) from error
+        wait(f"waiting until the run that uses the workspace {path} ends")
+        lock.acquire(poll_interval=1)
     except OSError as error:
         raise InputError(f"cannot write to the workspace {path} ({error.strerror}); give another --workspace") from error
     try:

@@ -23,7 +23,21 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "submit", "score", "reproduce", "retrain", "champion"]
+FLOWS = [
+    "shard",
+    "verify",
+    "train",
+    "evaluate",
+    "evaluate_classifier",
+    "embed",
+    "report",
+    "retrieve",
+    "submit",
+    "score",
+    "reproduce",
+    "retrain",
+    "champion",
+]
 
 
 def call(flow, *options, home, **variables):

@@ -299,7 +299,7 @@ def test_a_network_of_other_classes_is_ranked_among_those_of_the_images(shards, 
     path = save_network(
         tmp_path / "w.safetensors", [*wnids[:12][::-1], "n0"], 0, NETWORK.model_copy(update={"num_classes": 13})
     )
-    opened = open_network(path, None, None, ShardSet.open(shards), torch.device("cpu"), print, other_classes=True)
+    opened = open_network(path, ShardSet.open(shards), torch.device("cpu"), other_classes=True)
     seen = torch.randint(0, 256, (3, 1, 64, 64, 3), dtype=torch.uint8)
     (probs,) = next(predict([opened.predictor], [seen]))
     (own,) = next(predict([opened.predictor._replace(columns=None)], [seen]))
