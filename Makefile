@@ -15,7 +15,7 @@ export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(W
 export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo retrain-demo test lint bench up down lock
+.PHONY: help install demo retrain-demo test lint bench gpu up down lock
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: .venv/installed  ## Measure speed against the obvious alternatives
 	@.venv/bin/python -m benchmarks.evaluation
 	@.venv/bin/python -m benchmarks.planning
 	@.venv/bin/python -m benchmarks.retrieval
+
+gpu: .venv/installed  ## Check and measure everything that needs a GPU, in 8 minutes
+	@.venv/bin/python -m benchmarks.gpu
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
 	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)

@@ -52,7 +52,7 @@ def how_trained(weights: Weights) -> Trained:
         return Trained()
     if WEIGHTS not in manifest.files or manifest.files[WEIGHTS].sha256 != weights.digest:
         return Trained()
-    job = _job_of(folder)
+    job = job_of(folder)
     images = None if job is None else _with_content(job.train.path, job.train.digest)
     settings = {
         "training": manifest.settings,
@@ -79,8 +79,8 @@ def _with_content(folder: Path, digest: str) -> Path | None:
     return None
 
 
-def _job_of(folder: Path) -> TrainJob | None:
-    """The job of a run; None if an older version wrote it."""
+def job_of(folder: Path) -> TrainJob | None:
+    """Return the job of a run; None if there is none, or if an older version wrote it."""
     try:
         return TrainJob.model_validate_json((folder / JOB).read_bytes())
     except (OSError, ValidationError):

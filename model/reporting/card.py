@@ -1,17 +1,19 @@
 """Measured rows of `error_rates` to a model card in Hugging Face's form: Markdown below a YAML header with a `model-index`.
 
-Called by `tasks.workers.export` for an exported network. Reads and writes no file.
+Called by `tasks.export` for an exported network. Reads and writes no file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from model.evaluation.rendering import as_markdown
 from model.evaluation.schemas import Row
 
 TASK = {"type": "image-classification", "name": "Image Classification"}
+EVALUATION = ("dataset", "split", "views", "labels", "classes")
 UNMEASURED = "No error rate of these weights was measured."
 
 
@@ -26,6 +28,12 @@ def model_card(name: str, rows: Sequence[Row], sections: Mapping[str, str]) -> s
     parts.insert(1, f"## Error rates\n\n{_tables(measured) or UNMEASURED}")
     header = yaml.safe_dump(_header(name, measured), sort_keys=False, allow_unicode=True)
     return f"---\n{header}---\n\n# {name}\n\n" + "\n\n".join(parts) + "\n"
+
+
+def card_rows(rates: pa.Table, members: Collection[str]) -> list[Row]:
+    """Return the newest measured row of each evaluation of exactly these members, from the rows of `error_rates`."""
+    rows = [row for row in rates.to_pylist() if row["source"] == "measured" and set(row["members"]) == set(members)]
+    return list({tuple(row[name] for name in EVALUATION): row for row in rows}.values())
 
 
 def _tables(rows: Sequence[Row]) -> str:

@@ -1,12 +1,13 @@
 """A model card as the hub's own library reads it."""
 
+import pyarrow as pa
 import pytest
 from huggingface_hub import ModelCard
 
 from model.evaluation.error_rates import ErrorCounts
 from model.evaluation.rows import rate_columns
 from model.evaluation.schemas import ERROR_RATES
-from model.reporting.card import UNMEASURED, model_card
+from model.reporting.card import UNMEASURED, card_rows, model_card
 
 SECTIONS = {"Use": "Run it.", "Training": "It was trained."}
 
@@ -63,3 +64,18 @@ def test_a_card_without_measured_errors_says_so_and_has_no_results(rows):
 def test_names_that_yaml_could_misread_survive():
     name = 'off: "#1" – شبكة'
     assert ModelCard(model_card(name, [row(1, 1)], SECTIONS)).data.model_name == name
+
+
+def test_the_rows_of_a_card_are_the_newest_of_each_evaluation_of_exactly_its_members():
+    rows = [
+        row(300, 30, members=["a"]),
+        row(310, 31, members=["a"], views=1),
+        row(200, 20, members=["a", "b"]),
+        row(290, 29, members=["b"]),
+        row(280, 28, members=["a"], source="K12 table 2"),
+        row(297, 34, members=["a"], table="members"),
+    ]
+    rates = pa.Table.from_pylist(rows, schema=ERROR_RATES)
+    assert [(found["views"], found["top1_wrong"]) for found in card_rows(rates, ["a"])] == [(10, 297), (1, 310)]
+    assert [found["top1_wrong"] for found in card_rows(rates, ["b", "a"])] == [200]
+    assert card_rows(rates, ["c"]) == []
