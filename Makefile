@@ -49,7 +49,7 @@ retrain-demo: .venv/installed  ## Retrain on arriving synthetic images: champion
 
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .

@@ -94,7 +94,7 @@ def retrain(
     name: Annotated[str, Field(pattern=NAME)] = "folder",
     preset: PresetName = "folder",
     source: Path | None = None,
-    evaluate_on: Split = "val",
+    evaluate_on: Literal["val", "test"] = "val",
     rule: Rule = "superior",
     margin: Share | None = None,
     reason: str | None = None,

@@ -19,6 +19,9 @@ from tasks.launch import launch
 from tasks.make import make, partial_of, place
 from tasks.workspace import Workspace
 
+REPAIR = {False: "repair or remove the files", True: "fetch the archive again"}
+"""What to do about images that are files, and about images in an archive, which cannot be repaired there."""
+
 MAX_BAD_NAMED = 40
 
 
@@ -91,6 +94,6 @@ def _bad_images(directory: Path) -> InputError | None:
     named = [f"  {bad}" for bad in found[:MAX_BAD_NAMED]]
     if len(found) > MAX_BAD_NAMED:
         named.append(f"  and {len(found) - MAX_BAD_NAMED:,} more, in {directory}")
-    repair = "repair or remove them" if any(bad.source_offset is None for bad in found) else "fetch their archive again"
+    repair = " and ".join(REPAIR[inside] for inside in sorted({bad.source_offset is not None for bad in found}))
     advice = f"{repair}, or set bad_images to report to leave such images out and list them"
     return InputError("\n".join([f"{len(found):,} images cannot be decoded, of those read so far:", *named, advice]))

@@ -17,6 +17,7 @@ from base.errors import InputError
 from data_shards.datasets.class_lists import choose, existing_list, nfc, suffix_of, unlisted
 from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, UserPath, as_table, in_order
 from data_shards.datasets.image_files import IMAGE_SUFFIXES, PassedOver, kind_of_entry, kind_of_file, sorted_entries, walk
+from data_shards.datasets.unreadable import broken_link
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class ImageFolder(Dataset):
     def _split_folder(self, split: Split) -> Path:
         folder = self.root / split
         if not folder.is_dir():
-            raise InputError(f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val")
+            missing = f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val"
+            raise InputError(broken_link(folder) or missing)
         return folder
 
     def _empty_class(self, folder: Path, wnid: str) -> InputError:

@@ -21,6 +21,7 @@ from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSourc
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import read_members, read_passed_over
 from data_shards.datasets.packed import PackedImage, copied, copy_said, identities
+from data_shards.datasets.unreadable import unreadable_in
 from data_shards.datasets.wds_tars import Fields, about_sample, class_number, image_suffix, read_wds
 
 PATTERNS: dict[Split, tuple[str, ...]] = {
@@ -106,7 +107,7 @@ class WebDatasetTars(Dataset):
         return next((found for pattern in PATTERNS[split] if (found := sorted(self.root.glob(pattern)))), [])
 
     def _missing(self, split: Split) -> str:
-        return f"no {' or '.join(PATTERNS[split])} in {self.root}"
+        return unreadable_in(self.root, PATTERNS[split]) or f"no {' or '.join(PATTERNS[split])} in {self.root}"
 
     @property
     def _mark(self) -> str:

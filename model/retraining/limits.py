@@ -37,14 +37,13 @@ def held(row: Row, share_removed: float | None, shared: Sequence[str], limits: L
         found = f"{row['images_removed']:,} of the champion's training images are gone ({share_removed:.1%})"
         reasons.append(f"{found}, max_removed allows {limits.max_removed:.1%}")
     if len(gone) > limits.max_classes_removed:
-        reasons.append(
-            f"{len(gone):,} classes are gone ({_some(gone)}), max_classes_removed allows {limits.max_classes_removed:,}"
-        )
+        found = f"{_are(len(gone), 'class', 'classes')} gone ({_some(gone)})"
+        reasons.append(f"{found}, max_classes_removed allows {limits.max_classes_removed:,}")
     if bad > limits.max_bad:
         found = f"{row['images_bad']:,} training images cannot be decoded ({bad:.1%})"
         reasons.append(f"{found}, max_bad allows {limits.max_bad:.1%}")
     if len(shared) > limits.max_overlap:
-        found = f"{len(shared):,} training images are in the evaluation set too ({_some(shared)})"
+        found = f"{_are(len(shared), 'training image', 'training images')} in the evaluation set too ({_some(shared)})"
         reasons.append(f"{found}, max_overlap allows {limits.max_overlap:,}")
     return "; ".join(reasons) or None
 
@@ -52,3 +51,7 @@ def held(row: Row, share_removed: float | None, shared: Sequence[str], limits: L
 def _some(names: Sequence[str]) -> str:
     more = [f"and {len(names) - MAX_NAMED:,} more"] if len(names) > MAX_NAMED else []
     return ", ".join([*names[:MAX_NAMED], *more])
+
+
+def _are(number: int, one: str, many: str) -> str:
+    return f"1 {one} is" if number == 1 else f"{number:,} {many} are"

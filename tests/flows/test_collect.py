@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from base.errors import InputError
 from data_shards.datasets.dataset import Sample, as_rows
@@ -23,9 +22,10 @@ WNIDS = [wnid for wnid, _ in DRAWN.classes()][:2]
 SMALL: dict[str, Any] = {"preset": "small-folder", "epochs": 1, "device": "cpu"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+@pytest.fixture(autouse=True)
+def without_heartbeats(prefect_server: str) -> Iterator[None]:
+    """Report to the server of the tests; a heartbeat would cost a second per flow."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 

@@ -181,9 +181,7 @@ def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Pa
     stray = (folder.root / "val" / "n02" / "copy.jpg", folder.root / "train" / "n02" / "4.jpg")
     stray[0].write_bytes(stray[1].read_bytes())
     assert night().name == "Held"
-    assert "1 training images are in the evaluation set too (train n02/4.jpg = val n02/copy.jpg)" in str(
-        night.runs[-1]["reason"]
-    )
+    assert "1 training image is in the evaluation set too (train n02/4.jpg = val n02/copy.jpg)" in str(night.runs[-1]["reason"])
     stray[0].unlink()
     stray[1].unlink()
     for number in FIRST[:12]:
@@ -264,7 +262,7 @@ def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_r
         "colours/",
         "runs/arriving-0/",
         "predictions/",
-        "error_rates.parquet",
+        "tables/error_rates.parquet",
     ]
     before, after = ["champions/.arriving.parquet", "champions.parquet"], ["retrainings.parquet", "champions/arriving"]
     given = json.dumps({**night.given, "epochs": 1}, default=str)

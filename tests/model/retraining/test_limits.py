@@ -17,7 +17,7 @@ GOOD = {"images_removed": 0, "classes_removed": [], "images_bad": 0, "num_train"
         ({"classes_removed": ["n1", "n2"]}, 0.0, [], "2 classes are gone (n1, n2), max_classes_removed allows 0"),
         ({"images_bad": 1}, 0.0, [], None),
         ({"images_bad": 25}, None, [], "25 training images cannot be decoded (20.0%), max_bad allows 1.0%"),
-        ({}, None, ["a = b"], "1 training images are in the evaluation set too (a = b), max_overlap allows 0"),
+        ({}, None, ["a = b"], "1 training image is in the evaluation set too (a = b), max_overlap allows 0"),
         ({"images_removed": 9}, 0.5, list("abcdefg"), "a, b, c, d, e, and 2 more), max_overlap allows 0"),
     ],
 )
