@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 from cyclopts import App
@@ -31,14 +31,18 @@ from prefect.states import Cancelled
 from prefect.workers.process import ProcessWorker
 
 from base.errors import InputError, sentence_of
+from base.files import write_text
 from tasks.code import ROOT
 from tasks.workspace import DEFAULT_WORKSPACE
 
 POOL = "alexnet"
+OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
 HOST = "127.0.0.1"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """On disk, so that a run holds its GPUs through a restart of the server."""
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
+Slugs = dict[tuple[str, str], set[str | None]]
+"""Of schedules, by the entrypoint and the name of their deployment."""
 SECONDS_TO_START = 120
 SECONDS_TO_STOP = 45
 """The worker gives a flow 30 s to end."""
@@ -68,7 +72,7 @@ def up(*, workspace: Path = DEFAULT_WORKSPACE, port: int = 4200) -> None:
         pool = WorkPoolCreate(name=POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
         client.create_work_pool(pool, overwrite=True)
         _make_automation(client)
-        _deploy(workspace)
+        _deploy(client, workspace)
         # The runs share one workspace, so they take turns.
         work = f"worker start --pool {POOL} --type process --name worker --limit 1"
         worker.ensure(work, port, lambda: _is_online(client, worker.note.stat().st_mtime))
@@ -189,18 +193,54 @@ def _make_automation(client: SyncPrefectClient) -> None:
     client.create_automation(AutomationCore(name=name, trigger=trigger, actions=[crash]))
 
 
-def _deploy(workspace: Path) -> None:
-    """Deploy all of prefect.yaml, with the workspace as a parameter of each deployment."""
+def _deploy(client: SyncPrefectClient, workspace: Path) -> None:
+    """Deploy all of prefect.yaml, with the workspace as a parameter of each deployment.
+
+    `logs/prefect.yaml` remembers what was deployed. It names every schedule of ours on the server at all times: schedules are
+    deleted before it is written, and created after.
+
+    Raises:
+        InputError: Prefect refuses the file, or a schedule in it has no slug.
+    """
     project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in project["deployments"]:
         deployment["parameters"] = {**deployment.get("parameters", {}), "workspace": str(workspace)}
+    wanted = _slugs(project)
+    if unnamed := [name for (_, name), slugs in wanted.items() if None in slugs]:
+        raise InputError(f"a schedule of {unnamed[0]} in prefect.yaml has no slug; give it one, by which it is found again")
     file = workspace / "logs" / "prefect.yaml"
-    file.write_text(yaml.safe_dump(project, sort_keys=False))
+    _clear_schedules(client, _slugs(yaml.safe_load(file.read_text())) if file.exists() else {}, wanted)
+    write_text(file, yaml.safe_dump(project, sort_keys=False))
     print(f"deploying {len(project['deployments'])} flows of prefect.yaml, workspace {workspace}", flush=True)
     command = [*PREFECT, "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"could not deploy {file}; the last lines:\n{_tail(done.stdout + done.stderr)}")
+
+
+def _slugs(project: dict[str, Any]) -> Slugs:
+    """The slugs of all schedules in a file; None for a schedule without one."""
+    return {
+        (one["entrypoint"], one["name"]): {schedule.get("slug") for schedule in one.get("schedules", [])}
+        for one in project["deployments"]
+    }
+
+
+def _clear_schedules(client: SyncPrefectClient, deployed: Slugs, wanted: Slugs) -> None:
+    """Do to schedules what `prefect deploy` does not: delete those of ours that the file no longer has, keep everybody's.
+
+    Prefect updates schedules by their slugs, but if one has none, it replaces all of the deployment. So each gets one.
+    """
+    for deployment in client.read_deployments(work_pool_filter=OURS):
+        which = (deployment.entrypoint or "", deployment.name)
+        for schedule in deployment.schedules:
+            if schedule.slug is not None and schedule.slug in deployed.get(which, set()) - wanted.get(which, set()):
+                client.delete_deployment_schedule(deployment.id, schedule.id)
+                print(f"schedule {schedule.slug!r} of {deployment.name} ({which[0]}): deleted, the file no longer has it")
+            elif schedule.slug is None and which in wanted:
+                # The server would empty the parameters if they were left out.
+                slug = f"by-hand-{schedule.id}"
+                client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
 def _is_online(client: SyncPrefectClient, since: float) -> bool:
@@ -211,9 +251,8 @@ def _is_online(client: SyncPrefectClient, since: float) -> bool:
 def _close_runs(api: str) -> None:
     """Set the runs that ended with their worker to Cancelled."""
     going = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
-    ours = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
     with SyncPrefectClient(api) as client:
-        for run in client.read_flow_runs(flow_run_filter=going, work_pool_filter=ours):
+        for run in client.read_flow_runs(flow_run_filter=going, work_pool_filter=OURS):
             client.set_flow_run_state(run.id, Cancelled(message="The worker was stopped."), force=True)
             print(f"run {run.name!r}: cancelled; finished steps are kept", flush=True)
 
