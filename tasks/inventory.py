@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.artifacts import KEY, MANIFEST, read_manifest
 from tasks.job import JOB, WORK, Key, digest_of
-from tasks.jobs.train import WEIGHTS
+from tasks.jobs.train import CHALLENGER, WEIGHTS
 
 FOLDER = re.compile(r"[0-9a-f]{12}(\.partial)?")
 RUNS, SHARDS = "runs", "shards"
@@ -59,8 +59,8 @@ class Inventory:
         """Index the entries, the oldest first; `champions` are the names of which there were retrainings."""
         self.entries = entries
         runs = {entry.path.parent for entry in entries if entry.kind == RUNS}
-        self.retrained = {folder for folder in runs if folder.name.rpartition("-")[0] in champions}
-        """The folders in which retrainings make their networks, one per seed: `runs/NAME-SEED`."""
+        self.retrained = {folder for folder in runs if folder.name.rpartition(CHALLENGER)[0] in champions}
+        """The folders in which retrainings make their networks, one per seed: `runs/NAME-challenger-SEED`."""
         others_last = sorted(entries, key=lambda entry: entry.path.parent not in self.retrained)
         self.named = {digest: entry for entry in others_last for digest in entry.digests}
         """The newest artefact of each digest, of equal networks one that is not of a retraining."""

@@ -33,7 +33,7 @@ from tasks.code import code_version
 from tasks.compute import Compute
 from tasks.job import Artifact, Weights
 from tasks.jobs.predict import Views
-from tasks.jobs.train import TrainJob
+from tasks.jobs.train import CHALLENGER, TrainJob
 from tasks.predict import predict_split, predictions_file
 from tasks.progress import run_log
 from tasks.train import plan_training
@@ -150,7 +150,7 @@ def plan_challengers(
     sets = {"train": data.train, "val": data.val, "colours": colours}
     if initial is not None:
         network = network.model_copy(update={"bottleneck": None})
-    jobs = [plan_training(f"{name}-{one.seed}", recipe, network, one, sets, compute, initial) for one in trainings]
+    jobs = [plan_training(f"{name}{CHALLENGER}{one.seed}", recipe, network, one, sets, compute, initial) for one in trainings]
     return [job.model_copy(update={"keep_classes": None if initial is None else True}) for job in jobs]
 
 

@@ -10,6 +10,8 @@ from model.training.config import TrainConfig
 from tasks.job import Artifact, Job, Resource, Weights
 
 WEIGHTS = "weights.safetensors"
+CHALLENGER = "-challenger-"
+"""Between the name of a champion and the seed, in the names of the networks that retraining makes."""
 METRICS = "metrics.parquet"
 EVENTS = "events"
 CURVES = "curves.png"

@@ -260,7 +260,7 @@ def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_r
         "shards/images/train/",
         "shards/images/val/",
         "colours/",
-        "runs/arriving-0/",
+        "runs/arriving-challenger-0/",
         "predictions/",
         "tables/error_rates.parquet",
     ]

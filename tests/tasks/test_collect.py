@@ -111,7 +111,7 @@ class Nights(Store):
         for number in range(1, 7):
             self.sets.append(self.shards(f"images of night {number}"))
             initial = weights_of(self.runs[-1]) if warm and self.runs else None
-            self.runs.append(self.train("cats-0", self.sets[-1], initial))
+            self.runs.append(self.train("cats-challenger-0", self.sets[-1], initial))
             weights = weights_of(self.runs[-1])
             self.predictions.append(self.predict(weights, self.evaluation))
             self.row(weights, self.evaluation, config=str(number))  # as `flows.retrain` does
@@ -172,7 +172,7 @@ def test_killed_at_any_time_it_leaves_whole_artefacts_and_is_finished_by_the_nex
     assert all(find(path) is not None for path in left)
     manifests = [read_manifest(path) for path in left]
     known = {manifest.digest for manifest in manifests} | {
-        weights_of(find(path)) for path in left if path.parent.name == "cats-0"
+        weights_of(find(path)) for path in left if path.parent.name == "cats-challenger-0"
     }
     assert {text for one in manifests for text in one.inputs.values() if isinstance(text, str)} <= known
     again = nights.find()
@@ -282,7 +282,7 @@ def test_what_a_worker_without_a_run_is_writing_stays(store: Store) -> None:
 def test_a_challenger_that_is_not_decided_yet_stays(tmp_path: Path) -> None:
     nights = Nights(tmp_path, warm=True)
     images = nights.shards("images of night 7")
-    done = nights.train("cats-0", images, weights_of(nights.runs[4]))
+    done = nights.train("cats-challenger-0", images, weights_of(nights.runs[4]))
     assert done.path not in nights.gone()
     assert nights.runs[5].path in nights.gone(), "the challenger before it was not promoted"
 
@@ -309,12 +309,12 @@ def test_the_page_that_is_shown_keeps_what_it_was_made_from(store: Store) -> Non
 def test_what_is_pinned_stays_with_what_it_was_made_from(tmp_path: Path) -> None:
     nights = Nights(tmp_path, warm=False)
     pin_artefacts.fn([nights.runs[0].path / WEIGHTS, nights.runs[0].path], nights.workspace)
-    assert (tmp_path / "pinned.txt").read_text() == f"runs/cats-0/{nights.runs[0].path.name}\n"
+    assert (tmp_path / "pinned.txt").read_text() == f"runs/cats-challenger-0/{nights.runs[0].path.name}\n"
     assert nights.gone().isdisjoint(one.path for one in (nights.runs[0], nights.sets[0], nights.predictions[0]))
     assert nights.runs[1].path in nights.gone()
 
 
-@pytest.mark.parametrize("path", ["runs/cats-0/0123456789ab", "tables", "."])
+@pytest.mark.parametrize("path", ["runs/cats-challenger-0/0123456789ab", "tables", "."])
 def test_a_pin_of_nothing_is_refused(store: Store, path: str) -> None:
     store.shards("a")
     with pytest.raises(InputError, match=r"is pinned but is not in an artefact of .*; expected a path such as runs/NAME/KEY"):
