@@ -1,6 +1,7 @@
 """On which devices networks are trained and tested, in which layout, and how many side by side."""
 
 import os
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +33,16 @@ class Compute(BaseModel):
     def gpus(self) -> list[int]:
         """Numbers of the GPUs among the devices."""
         return sorted({int(device.partition(":")[2] or 0) for device in self.devices if device.startswith("cuda")})
+
+    def shared(self, cluster: str | None) -> dict[str, Any]:
+        """Return the kind of device, and the devices and CPU threads of the processes that share a job.
+
+        On a cluster a process has the first device that its worker sees, and as many threads as its worker says.
+        """
+        if cluster is not None:
+            return {"device": self.kinds[0], "devices": (self.kinds[0],), "num_threads": None}
+        threads = max(1, processors() // len(self.devices))
+        return {"device": self.kinds[0], "devices": self.devices, "num_threads": threads}
 
 
 def choose_compute(device: str, threads_per_network: int | None, layout: Layout | None = None) -> Compute:

@@ -17,7 +17,6 @@ from model.retrieval.schemas import NEIGHBOURS, RETRIEVAL
 from tasks.artifacts import read_manifest
 from tasks.code import code_version
 from tasks.compute import Compute, processors
-from tasks.gpus import held
 from tasks.job import Artifact, Weights
 from tasks.jobs import retrieve as files
 from tasks.jobs.codes import CodesJob
@@ -45,17 +44,15 @@ def embed_split(
     """Return the features of a split by every network, by the network's name, and its pixels if they are wanted."""
     shared: dict[str, Any] = {
         "shards": shards,
-        "device": compute.kinds[0],
         "dataset": dataset_name(shards),
         "split": split,
-        "devices": compute.devices,
-        "num_threads": max(1, processors() // len(compute.devices)),
+        **compute.shared(workspace.cluster),
     }
     jobs = {name: EmbedJob(weights=weights, dtype=config.dtype, **shared) for name, weights in networks.items()}
     if config.pixels:
         crop = read_info(next(iter(networks.values())).path).network.crop
         jobs[PIXELS] = EmbedJob(crop=crop, **shared)
-    made = make(list(jobs.values()), workspace, processes=len(compute.devices), holding=held(compute.gpus))
+    made = make(list(jobs.values()), workspace, processes=len(compute.devices), gpus=compute.gpus)
     return dict(zip(jobs, made, strict=True))
 
 

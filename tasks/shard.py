@@ -1,4 +1,4 @@
-"""A dataset's split to a set of shards, on the processors of this machine or on a cluster."""
+"""A dataset's split to a set of shards."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,10 @@ from data_shards.datasets.dataset import Dataset, Source, Split
 from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
 from data_shards.shard_format import BadImage
-from tasks.cluster import MAX_SHARES, cluster_runner
 from tasks.compute import processors
 from tasks.job import WORK, Artifact, External
 from tasks.jobs.members import MEMBERS, MembersJob
 from tasks.jobs.shard import BAD, ShardJob
-from tasks.launch import launch
 from tasks.make import make, partial_of, place
 from tasks.workspace import Workspace
 
@@ -29,7 +27,6 @@ def shard_split(
     config: ShardConfig,
     workspace: Workspace,
     num_workers: int | None = None,
-    cluster: str | None = None,
 ) -> Artifact:
     """Write one split as shards, or find them: `shards/<dataset>/<split>/<key>`.
 
@@ -41,9 +38,8 @@ def shard_split(
     job = _job(dataset, source, split, config, workspace)
     if not place(job, workspace).exists():
         job = job.model_copy(update={"lists": _list_members(dataset, split, workspace)})
-    processes, run = (num_workers or processors(), launch) if cluster is None else (MAX_SHARES, cluster_runner(cluster))
     try:
-        made = make([job], workspace, processes=processes, run=run)[0]
+        made = make([job], workspace, processes=num_workers or processors())[0]
     except InputError as error:
         raise (_bad_images(partial_of(job, workspace) / WORK / BAD) or error) from error
     return _accept(made, config)

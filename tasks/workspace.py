@@ -21,6 +21,8 @@ class Workspace(BaseModel):
     path: Path
     reuse: bool = False
     """Whether to take an artefact that was made by other code from the same inputs and settings."""
+    cluster: str | None = None
+    """Address of a Dask scheduler whose workers share the work; None for processes of this machine."""
 
     @property
     def sources(self) -> Path:
@@ -48,7 +50,7 @@ def check_writable(path: Path, name: str = "the workspace", instead: str = "anot
 
 
 @contextmanager
-def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
+def locked(path: Path, reuse: bool = False, cluster: str | None = None) -> Iterator[Workspace]:
     """Create the workspace if it is missing and hold it for this run.
 
     Raises:
@@ -66,6 +68,6 @@ def locked(path: Path, reuse: bool = False) -> Iterator[Workspace]:
     except OSError as error:
         raise InputError(f"cannot write to the workspace {path} ({error.strerror}); give another --workspace") from error
     try:
-        yield Workspace(path=path, reuse=reuse)
+        yield Workspace(path=path, reuse=reuse, cluster=cluster)
     finally:
         lock.release()

@@ -25,6 +25,7 @@ class TrainJob(Job):
     """One network to be trained, from scratch or from other weights."""
 
     stages: ClassVar = ("train",)
+    spreads: ClassVar = False
     resumable: ClassVar = True
     libraries: ClassVar = ("torch", "nvidia-dali-cuda130", "numpy")
 

@@ -78,5 +78,5 @@ def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None
             InputError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
         ),
     ):
-        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path), cluster="tcp://127.0.0.1:9")
+        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path, cluster="tcp://127.0.0.1:9"))
     assert not list(tmp_path.iterdir())
