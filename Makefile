@@ -2,6 +2,8 @@
 WORKSPACE ?= artifacts
 PYTHON ?= python3.11
 PORT ?= 4200
+# Address of this machine if others are to reach the server, or SERVER=http://HOST:4200 for a worker alone (docs/deployments.md).
+ADDRESS ?= 127.0.0.1
 
 # Which build of torch to install: cpu or cuda.
 TORCH ?= $(if $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg),cuda,cpu)
@@ -13,6 +15,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Prefect's database and settings and Matplotlib's cache are in the workspace too. Nothing is written to the home folder.
 export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(WORKSPACE))/prefect
 export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
+
+ifdef DATABASE
+# postgresql+asyncpg://…, for the server; it is a variable of the environment because others can read command lines.
+export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
+endif
 
 # tasks/launch.py sets these variables for every worker. In a benchmark, both sides have them.
 AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
@@ -65,7 +72,7 @@ bench: .venv/installed  ## Measure speed against the obvious alternatives
 	@.venv/bin/python -m benchmarks.planning
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
-	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)
+	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT) --address $(ADDRESS) $(SERVER:%=--server-url %)
 
 down:  ## Stop the worker and the server
 	@.venv/bin/python -m flows.services down --workspace "$(WORKSPACE)"

@@ -139,7 +139,7 @@ class _Child:
 
     def _is_to_pass_on(self, message: Message) -> bool:
         if message.error:
-            self.refusal = message.text
+            self.refusal = self.refusal or message.text  # replicas that lose the one that refused say so later
             return False
         if message.done is not None:
             return True

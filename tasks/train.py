@@ -89,6 +89,8 @@ def plan_training(
         training=training,
         devices=compute.devices,
         layout=compute.layout,
+        num_machines=compute.num_machines,
+        endpoint=compute.endpoint,
         num_threads=compute.num_threads,
     )
 

@@ -1,16 +1,34 @@
-"""The folder that holds everything that is produced, and the lock that keeps a second run out of it."""
+"""The folder that holds everything that is produced, and the lock that keeps a second run out of it, of any machine.
 
+Imports Prefect only when a run has to wait.
+"""
+
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from base.errors import InputError
 
 DEFAULT_WORKSPACE = Path("artifacts")
+LOCK = ".lock"
+SECONDS_BETWEEN_TRIES = 1.0
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+LOCAL_LOCKS = {
+    "nfs": ("nolock", "local_lock=all", "local_lock=flock"),
+    "nfs4": ("nolock", "local_lock=all", "local_lock=flock"),
+    "lustre": ("localflock",),
+    "cifs": ("nobrl",),
+    "smb3": ("nobrl",),
+    "fuse.sshfs": ("",),
+}
+"""The mount options with which the locks of a file system do not reach other machines; an empty one is always there."""
 
 
 class Workspace(BaseModel):
@@ -53,21 +71,67 @@ def check_writable(path: Path, name: str = "the workspace", instead: str = "anot
 def locked(path: Path, reuse: bool = False, cluster: str | None = None) -> Iterator[Workspace]:
     """Create the workspace if it is missing and hold it for this run.
 
+    If another run holds it, a run of a deployment waits.
+
     Raises:
-        InputError: it cannot be created or written to, or another run holds it.
+        InputError: it cannot be created or written to, its disk has no locks that other machines see, or another run holds it.
     """
     path = path.expanduser().absolute()
     check_writable(path)
-    lock = FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
+    if kind := local_locks(path.resolve(), Path("/proc/self/mountinfo").read_text()):
         raise InputError(
-            f"another run is using the workspace {path}; wait until it ends, or give another --workspace"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot write to the workspace {path} ({error.strerror}); give another --workspace") from error
+            f"the workspace {path} is on {kind}, whose locks other machines do not see, so that two runs could use it at once; "
+            f"mount it with locks, or give another --workspace"
+        )
+    lock = FileLock(path / LOCK, timeout=0, fallback_to_soft=False)
     try:
+        _acquire(lock, path)
+    except OSError as error:
+        what = "lock" if error.errno in NO_LOCKS else "write to"
+        raise InputError(f"cannot {what} the workspace {path} ({error.strerror}); give another --workspace") from error
+    try:
+        (path / LOCK).write_text(f"{socket.gethostname()}, process {os.getpid()}")
         yield Workspace(path=path, reuse=reuse, cluster=cluster)
     finally:
         lock.release()
+
+
+def local_locks(path: Path, mounts: str) -> str | None:
+    """Return the file system of a path, such as `nfs with local_lock=all`, if other machines do not see its locks.
+
+    `mounts` is the text of `/proc/self/mountinfo`.
+    """
+    deepest, kind, options = 0, "", ""
+    for line in mounts.splitlines():
+        mount, _, about = line.partition(" - ")  # `36 35 98:0 / /mnt rw - nfs4 server:/path rw,vers=4.2`
+        point = Path(mount.split()[4].replace("\\040", " "))
+        if path.is_relative_to(point) and len(point.parts) >= deepest:
+            deepest = len(point.parts)
+            kind, _, options = about.split(" ", 2)
+    for option in LOCAL_LOCKS.get(kind, ()):
+        if not option or option in options.split(","):
+            return f"{kind} with {option}" if option else kind
+    return None
+
+
+def _acquire(lock: BaseFileLock, path: Path) -> None:
+    """Lock the workspace, at once or, in a run of a deployment, when the other run has ended."""
+    try:
+        lock.acquire()
+    except Timeout as error:
+        holder = (path / LOCK).read_text()
+        if not _is_deployed():
+            raise InputError(
+                f"another run is using the workspace {path} ({holder}); wait until it ends, or give another --workspace"
+            ) from error
+        from tasks.progress import run_log
+
+        run_log().info("waiting until another run has left the workspace %s (%s)", path, holder)
+        lock.acquire(timeout=-1, poll_interval=SECONDS_BETWEEN_TRIES)
+
+
+def _is_deployed() -> bool:
+    """Whether this is a run of a deployment, which nobody watches."""
+    from prefect.runtime import deployment
+
+    return deployment.id is not None

@@ -127,7 +127,7 @@ def test_up_run_schedule_cancel_down(machine: Machine) -> None:
 
         deployment = client.read_deployment_by_name("reproduce/demo")
         client.create_flow_run_from_deployment(deployment.id, parameters=LONG)
-        log = machine.workspace / "logs" / "worker.log"
+        log = machine.workspace / "logs" / socket.gethostname() / "worker.log"
         wait_until(lambda: "/1000 " in log.read_text(), "the training of a thousand epochs")
         assert machine.processes("tasks.workers.train")
         (long,) = runs(client, StateType.RUNNING)
