@@ -210,7 +210,8 @@ def _check_server(client: SyncPrefectClient, url: str) -> None:
     except (HTTPError, ObjectNotFound) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"cannot use the server at {url} ({reason}); start it on its machine with make up ADDRESS=…, and set {AUTH} as there"
+            f"cannot use the server at {url} ({reason}); start it on its machine with make up ADDRESS=…, "
+            f"and set {AUTH} as there"
         ) from error
 
 

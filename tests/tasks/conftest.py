@@ -1,14 +1,17 @@
-"""What the operating system says of the processes that a test started."""
+"""What the operating system says of the processes that a test started, and machines that it can start them on."""
 
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
+
+from tasks.code import ROOT
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user"]
 Processes = Callable[[Path], dict[int, str]]
@@ -67,3 +70,74 @@ def prefect_server() -> Iterator[None]:
     """Start a server of Prefect's own for tests, with a database that is gone afterwards."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+class Machines:
+    """Machines on one network and one disk: network namespaces of this one, each with a name of its own."""
+
+    def __init__(self, *names: str) -> None:
+        self.number = {name: number for number, name in enumerate(names, start=1)}
+
+    def __enter__(self) -> "Machines":
+        for name, number in self.number.items():
+            self.ip("netns", "add", self.space(name))
+            self.inside(name, "link", "set", "lo", "up")
+            device = "bridge"
+            if number == 1:  # the first one is the switch too
+                self.inside(name, "link", "add", device, "type", "bridge")
+            else:
+                device = "eth0"
+                switch = self.space(next(iter(self.number)))
+                self.ip("link", "add", f"to-{name}", "netns", switch, "type", "veth", "peer", device, "netns", self.space(name))
+                self.plug(name)
+            self.inside(name, "address", "add", f"{self.address(name)}/24", "dev", device)
+            self.inside(name, "link", "set", device, "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.number:
+            subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True, check=False)
+
+    def space(self, name: str) -> str:
+        """Return the name of a namespace that no other run of the tests has."""
+        return f"test-{os.getpid()}-{name}"
+
+    def address(self, name: str) -> str:
+        return f"10.77.0.{self.number[name]}"
+
+    def ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], capture_output=True, check=True)
+
+    def inside(self, name: str, *arguments: str) -> None:
+        self.ip("-n", self.space(name), *arguments)
+
+    def plug(self, name: str, state: str = "up") -> None:
+        self.inside(next(iter(self.number)), "link", "set", f"to-{name}", "master", "bridge", state)
+
+    def unplug(self, name: str) -> None:
+        self.plug(name, "down")
+
+    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Run Python with some arguments on a machine."""
+        command = ["ip", "netns", "exec", self.space(name), "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+        return subprocess.Popen(
+            [*command, sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    """Return three machines: `head`, `one` and `two`."""
+    probe = ["ip", "netns", "add", f"test-{os.getpid()}"]
+    if shutil.which("ip") is None or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip(
+            "machines as network namespaces need iproute2 and the right to make them, which this machine does not grant"
+        )
+    subprocess.run(["ip", "netns", "del", probe[-1]], check=True)
+    with Machines("head", "one", "two") as made:
+        yield made
