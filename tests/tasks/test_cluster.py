@@ -94,7 +94,7 @@ class Cluster:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": f"http://{machines.address('head')}:4200/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "5s",
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
         }
         server = ["prefect", "server", "start", "--host", machines.address("head"), "--port", "4200", "--no-ui"]
         scheduler = ["dask", "scheduler", "--host", machines.address("head"), "--no-dashboard"]
@@ -117,7 +117,7 @@ class Cluster:
         return said.strip().splitlines()[-1]
 
     def wait_for_workers(self, *names: str) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while (found := self.ask("sorted(w['name'] for w in client.scheduler_info()['workers'].values())")) != str(
             sorted(names)
         ):

@@ -1,5 +1,7 @@
 """One run a workspace: the second is turned away, and a dead one holds nothing."""
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -11,12 +13,12 @@ import pytest
 
 from base.errors import InputError
 from tasks.code import ROOT
-from tasks.workspace import locked
+from tasks.workspace import local_locks, locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from tasks.workspace import locked
+from tasks.workspace import local_locks, locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -53,9 +55,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        sentence = (
-            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait until it ends, or give another --workspace$"
-        )
+        sentence = f"^another run is using the workspace {re.escape(str(tmp_path))} \\(.*, process {first.pid}\\); wait until it ends, or give another --workspace$"
         with pytest.raises(InputError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
         first.kill()
@@ -87,7 +87,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from base.errors import InputError
-from tasks.workspace import locked
+from tasks.workspace import local_locks, locked
 if os.geteuid() == 0:
     os.seteuid(65534)
 for path in sys.argv[1:]:
@@ -119,3 +119,52 @@ def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
         f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
     )
     assert ended.stderr.splitlines()[-1] == sentence
+
+
+MOUNTS = """\
+22 1 252:1 / / rw - ext4 /dev/vda rw
+90 22 0:40 / /v3 rw - nfs server:/v3 rw,vers=3,local_lock=none,addr=10.0.0.9
+91 22 0:41 / /v3/old rw - nfs server:/old rw,vers=3,nolock,local_lock=all,addr=10.0.0.9
+92 22 0:42 / /v4 rw - nfs4 server:/v4 rw,vers=4.2,local_lock=none
+93 22 0:43 / /l rw - lustre mgs@tcp:/l rw,flock
+94 22 0:44 / /l\\040l rw - lustre mgs@tcp:/l rw,localflock
+95 22 0:45 / /s rw - fuse.sshfs host:/s rw,user_id=0
+96 22 252:2 / /v3/old rw - ext4 /dev/vdb rw
+97 22 0:46 / /smb rw - cifs //server/share rw,nobrl
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/data", None),
+        ("/v3/data", None),
+        ("/v4", None),
+        ("/l/data", None),
+        ("/l l/data", "lustre with localflock"),
+        ("/s/data", "fuse.sshfs"),
+        ("/smb/data", "cifs with nobrl"),
+        ("/v3/old/data", None),  # what was mounted over it last
+    ],
+)
+def test_locks_that_other_machines_do_not_see_are_known_by_their_mount(path: str, kind: str | None) -> None:
+    assert local_locks(Path(path), MOUNTS) == kind
+
+
+def test_an_nfs_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workspace.local_locks", lambda path, mounts: "nfs with nolock")
+    sentence = (
+        f"^the workspace {re.escape(str(tmp_path))} is on nfs with nolock, whose locks other machines do not see, so that"
+    )
+    with pytest.raises(InputError, match=sentence), locked(tmp_path):
+        pytest.fail("two runs could work in one workspace")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_any_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(InputError, match=f"^cannot lock the workspace {re.escape(str(tmp_path))}"), locked(tmp_path):
+        pytest.fail("two runs could work in one workspace")
