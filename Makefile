@@ -25,10 +25,10 @@ endif
 AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench up down lock
+.PHONY: help install demo test test-machines lint bench up down lock
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## Create .venv with the locked versions
 
@@ -57,6 +57,10 @@ demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in mi
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
 	@.venv/bin/python -m pytest
+
+test-machines: .venv/tested  ## Test several machines: network namespaces, PostgreSQL (as root, minutes)
+	@mkdir -p "$(MPLCONFIGDIR)"
+	@.venv/bin/python -m pytest -m machines
 
 lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
