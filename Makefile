@@ -21,9 +21,6 @@ ifdef DATABASE
 export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
 endif
 
-# tasks/launch.py sets these variables for every worker. In a benchmark, both sides have them.
-AS_WORKER = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184
-
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-machines lint bench up down lock
 
@@ -69,11 +66,12 @@ lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/lint-imports
 
 bench: .venv/installed  ## Measure speed against the obvious alternatives
-	@$(AS_WORKER) .venv/bin/python -m benchmarks.loading
-	@$(AS_WORKER) .venv/bin/python -m benchmarks.sharding
-	@$(AS_WORKER) .venv/bin/python -m benchmarks.training
+	@.venv/bin/python -m benchmarks.loading
+	@.venv/bin/python -m benchmarks.sharding
+	@.venv/bin/python -m benchmarks.training
 	@.venv/bin/python -m benchmarks.evaluation
 	@.venv/bin/python -m benchmarks.planning
+	@.venv/bin/python -m benchmarks.retrieval
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
 	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT) --address $(ADDRESS) $(SERVER:%=--server-url %)

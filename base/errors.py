@@ -1,6 +1,7 @@
 """The one exception that is meant for the user. Every package may raise it; the command line prints it as one sentence."""
 
 import errno
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -33,3 +34,8 @@ def sentence_of(error: BaseException) -> str | None:
         reason = f"{error.strerror}: {error.filename}" if error.filename is not None else str(error.strerror)
         return "; ".join([reason, *notes])
     return None
+
+
+def some(names: Sequence[str]) -> str:
+    """Return how many there are, and the first three."""
+    return f"{len(names):,} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else "none"

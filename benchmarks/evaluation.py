@@ -20,9 +20,9 @@ from time import perf_counter
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.record import COLOURS, ROOT, alternate, record
+from benchmarks.record import COLOURS, ROOT, alternate, record, run_as
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.listing import write_lists
 from data_shards.loading.dali import Loader
@@ -30,7 +30,9 @@ from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.evaluation.answers import Answers
+from model.evaluation.classifiers import Factory
 from model.evaluation.ensembles import Mix, average
+from model.evaluation.factories import call_factory, prepare
 from model.evaluation.parquet import ROWS_PER_GROUP
 from model.evaluation.predict import Predictor, cut, pass_sizes, predict
 from model.evaluation.predictions import join_parts, open_predictions, write_part
@@ -51,6 +53,7 @@ LIMIT_GB = 1.0
 def main() -> None:
     """Measure and record, or with `--child` run one of the two sides that are compared."""
     arguments = _arguments()
+    run_as("tabulate" if arguments.child else "predict")
     if arguments.child:
         tabulate_once(arguments.child, arguments.directory)
         return
@@ -59,7 +62,7 @@ def main() -> None:
             measure_tabulating(Path(directory), arguments.rounds)
     if arguments.only in (None, "predict"):
         with tempfile.TemporaryDirectory(prefix="benchmark-evaluation-", dir=arguments.directory) as directory:
-            measure_predicting(Path(directory), arguments.rounds, arguments.num_images)
+            measure_predicting(Path(directory), arguments)
 
 
 def measure_tabulating(directory: Path, rounds: int) -> None:
@@ -139,17 +142,25 @@ def _measured(table: str, model: str, members: tuple[int, ...], answers: Answers
     return Measured(table, model, digests, shares, None, None, None, "", (None,) * count, answers)
 
 
-def measure_predicting(directory: Path, rounds: int, num_images: int) -> None:
-    """Record the rate of predicting ten views at full size against the rate of the network alone."""
-    shards = make_shards(num_images, directory)
+def measure_predicting(directory: Path, arguments: argparse.Namespace) -> None:
+    """Record the rate of predicting ten views at full size against that of the network alone, of ours or of any factory's."""
+    shards = make_shards(arguments.num_images, directory)
     torch.set_num_threads(1)
-    network = AlexNet(NetworkConfig()).initialise(0).eval()
-    predictor = Predictor(network, partial(subtract_mean, colours=COLOURS))
-    ready = [subtract_mean(views.flatten(0, 1), COLOURS) for views in passes(shards)]
-    sides = {"ours": partial(predicting_rate, predictor, shards), "network": partial(network_rate, network, ready, len(shards))}
-    rates = alternate(sides, rounds)
+    if arguments.factory is None:
+        name, crop = "ten-view prediction", NetworkConfig().crop
+        predictor = Predictor(AlexNet(NetworkConfig()).initialise(0).eval(), partial(subtract_mean, colours=COLOURS))
+    else:
+        name, crop = f"ten-view prediction of {arguments.factory}", arguments.input_size
+        factory = Factory(factory=arguments.factory, input_size=crop)
+        predictor = Predictor(call_factory(factory.factory).eval(), prepare(factory))
+    ready = [predictor.prepare(views.flatten(0, 1)) for views in passes(shards, crop)]
+    sides = {
+        "ours": partial(predicting_rate, predictor, shards, crop),
+        "network": partial(network_rate, predictor.network, ready, len(shards)),
+    }
+    rates = alternate(sides, arguments.rounds)
     unit = f"images/s of {len(shards):,}, ten views, {THREADS} threads"
-    record("evaluation", "ten-view prediction against the network alone", rates["ours"], rates["network"], 0.9, unit)
+    record("evaluation", f"{name} against the network alone", rates["ours"], rates["network"], 0.9, unit)
 
 
 def make_shards(num_images: int, directory: Path) -> ShardSet:
@@ -162,23 +173,23 @@ def make_shards(num_images: int, directory: Path) -> ShardSet:
     return ShardSet.open(directory)
 
 
-def passes(shards: ShardSet) -> Iterator[Tensor]:
-    """Return the views of every image, uint8 (N, 10, 224, 224, 3), in the passes of the worker."""
+def passes(shards: ShardSet, crop: int) -> Iterator[Tensor]:
+    """Return the views of every image, uint8 (N, 10, crop, crop, 3), in the passes of the worker."""
     sizes = pass_sizes(shards.samples.groupby("shard", sort=False).size(), VIEWS)
-    loader = Loader(shards, NetworkConfig().crop, 40, torch.device("cpu"), THREADS)
+    loader = Loader(shards, crop, 40, torch.device("cpu"), THREADS)
     return (views for views, *_ in cut(loader.views(VIEWS), sizes))
 
 
-def predicting_rate(predictor: Predictor, shards: ShardSet) -> float:
+def predicting_rate(predictor: Predictor, shards: ShardSet, crop: int) -> float:
     """Predict from shards, start-up included; return images per second."""
     start = perf_counter()
-    seen = sum(len(probs) for (probs,) in predict([predictor], passes(shards), THREADS))
+    seen = sum(len(probs) for (probs,) in predict([predictor], passes(shards, crop), THREADS))
     if seen != len(shards):
         raise RuntimeError(f"{seen:,} images were predicted but the shards hold {len(shards):,}")
     return seen / (perf_counter() - start)
 
 
-def network_rate(network: AlexNet, ready: list[Tensor], num_images: int) -> float:
+def network_rate(network: nn.Module, ready: list[Tensor], num_images: int) -> float:
     """Run the network on the same views as floats in memory, on as many threads; return images per second."""
     start = perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -188,9 +199,10 @@ def network_rate(network: AlexNet, ready: list[Tensor], num_images: int) -> floa
     return num_images / (perf_counter() - start)
 
 
-def _logits(network: AlexNet, images: Tensor) -> Tensor:
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
     with torch.inference_mode():
-        return network(images)
+        logits: Tensor = network(images)
+        return logits
 
 
 def _arguments() -> argparse.Namespace:
@@ -198,6 +210,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=["tabulate", "predict"], help="one of the two measurements")
     parser.add_argument("--directory", type=Path, help="folder for 1.5 GB of files during the run")
     parser.add_argument("--num-images", type=int, default=200, help="images to predict")
+    parser.add_argument("--factory", help="predict with this network, module:function, instead of ours")
+    parser.add_argument("--input-size", type=int, default=224, help="side in pixels of the crops that it reads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each side; the median counts")
     parser.add_argument("--child", choices=["tabulate", "read"], help=argparse.SUPPRESS)
     return parser.parse_args()

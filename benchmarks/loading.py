@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from base.errors import InputError
 from benchmarks.photographs import PHOTOGRAPHS, Photographs
-from benchmarks.record import COLOURS, alternate, record
+from benchmarks.record import COLOURS, alternate, record, run_as
 from data_shards.datasets.dataset import Dataset
 from data_shards.datasets.synthetic import Synthetic
 from data_shards.decoding import decode_jpeg
@@ -153,6 +153,7 @@ def stored_jpegs(shards: ShardSet) -> list[bytes]:
 def main() -> None:
     """Write the shards, measure and record."""
     arguments = _arguments()
+    run_as("train")
     dataset, shown = choose_images(arguments.images, arguments.num_images)
     with tempfile.TemporaryDirectory(prefix="benchmark-loading-") as directory:
         print(f"writing {SIDE} × {SIDE} shards of {arguments.num_images:,} {shown}", flush=True)

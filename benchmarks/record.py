@@ -6,6 +6,7 @@ Called by every benchmark; the lines are appended to files in `benchmarks/result
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from statistics import median
 import torch
 
 from model.network.inputs import Colours
+from tasks.launch import environment_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -23,6 +25,13 @@ LOAD = os.getloadavg()[0]
 
 COLOURS = Colours(mean=(124, 116.5, 104), deviations=(5, 19, 68), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 """About ImageNet's; the values do not change the time."""
+
+
+def run_as(worker: str) -> None:
+    """Let this process, and so both sides, have the environment of a worker: begin again with it if it is not there yet."""
+    missing = environment_of(worker).items() - os.environ.items()
+    if missing:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **dict(missing)})
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.record import COLOURS, ROOT, alternate, record
+from benchmarks.record import COLOURS, ROOT, alternate, record, run_as
 from data_shards.shard_set import ShardSet
 from model.evaluation.predict import cut, pass_sizes
 from model.network.alexnet import AlexNet
@@ -46,6 +46,7 @@ PROTOTYPE_SECONDS = 40.0
 def main() -> None:
     """Measure and record, or with `--child` run one side of a comparison."""
     arguments = _arguments()
+    run_as("embed")
     if arguments.child:
         search_once(arguments.child, arguments.directory, arguments.threads)
         return

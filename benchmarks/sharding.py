@@ -251,7 +251,10 @@ def _recorder(storage: str, rates: dict[str, float], bench: Bench) -> Callable[[
 
 def main() -> None:
     """Measure and record."""
+    from benchmarks.record import run_as
+
     arguments = _arguments()
+    run_as("shard")
     with tempfile.TemporaryDirectory(prefix="benchmark-sharding-") as name:
         workspace = Path(name)
         measure_squares(Bench(arguments.images, arguments.num_images, workspace), arguments.rounds)

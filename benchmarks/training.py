@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.loading import CROP, SIDE, choose_images, make_shards
-from benchmarks.record import COLOURS, alternate, record
+from benchmarks.record import COLOURS, alternate, record, run_as
 from data_shards.loading.dali import Loader
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
@@ -118,6 +118,7 @@ def _synchronise(device: torch.device) -> None:
 def main() -> None:
     """Make shards, measure, record."""
     arguments = _arguments()
+    run_as("train")
     device = torch.device(arguments.device)
     torch.set_num_threads(THREADS if device.type == "cpu" else arguments.threads)
     steps = 20 if device.type == "cuda" else 2

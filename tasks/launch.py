@@ -36,6 +36,12 @@ ENVIRONMENT = {
 ENVIRONMENT_OF = {"predict": {"MALLOC_ARENA_MAX": "1"}}
 """For single workers. Prediction in several threads is several times faster if they share one heap."""
 
+
+def environment_of(worker: str) -> dict[str, str]:
+    """Return the variables that a worker runs with if the user has not set them."""
+    return ENVIRONMENT | ENVIRONMENT_OF.get(worker, {})
+
+
 CRASH = ("Traceback (most recent call last)", "Fatal Python error")
 """How Python begins to describe a crash."""
 
@@ -111,11 +117,10 @@ class _Child:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.oom_kills = count_oom_kills()
-        own = ENVIRONMENT_OF.get(unit.worker, {})
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"{WORKERS}.{unit.worker}", *unit.arguments],
             cwd=ROOT,
-            env={**ENVIRONMENT, **own, **os.environ, PARENT_VARIABLE: str(os.getpid())},
+            env={**environment_of(unit.worker), **os.environ, PARENT_VARIABLE: str(os.getpid())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

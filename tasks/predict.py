@@ -40,7 +40,7 @@ def predict_split(
             shards=shards,
             views=views,
             classifier=classifier,
-            factory_code=None if classifier is None else _source_digest(classifier.factory),
+            factory_code=None if classifier is None else factory_code(classifier.factory),
             factory_folder=None if classifier is None else Path.cwd(),
             dataset=name,
             split=split,
@@ -57,8 +57,8 @@ def predictions_file(predictions: Artifact) -> Path:
     return predictions.path / PREDICTIONS
 
 
-def _source_digest(factory: str) -> str:
-    """SHA-256 of the file that holds a factory.
+def factory_code(factory: str) -> str:
+    """Return the SHA-256 of the file that holds a factory.
 
     Raises:
         InputError: there is no such module.

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
 
+from model.evaluation.classifiers import Factory
 from model.evaluation.parquet import write_whole
 from model.evaluation.schemas import SCHEMA_VERSION, Row, append
 from model.network.weights import read_info
@@ -23,6 +24,7 @@ from tasks.jobs.codes import CodesJob
 from tasks.jobs.embed import EmbedJob
 from tasks.jobs.retrieve import RetrieveJob
 from tasks.make import make
+from tasks.predict import factory_code
 from tasks.provenance import provenance_of
 from tasks.shard import dataset_name
 from tasks.tabulate import run_id
@@ -40,17 +42,26 @@ def embed_split(
     config: RetrievalConfig,
     compute: Compute,
     workspace: Workspace,
+    factory: Factory | None = None,
+    layer: str | None = None,
 ) -> dict[str, Artifact]:
-    """Return the features of a split by every network, by the network's name, and its pixels if they are wanted."""
+    """Return the features of a split by every network, by the network's name, and its pixels if they are wanted.
+
+    `factory` says how the networks are built and fed if they are not of this project, and `layer` which layer gives features.
+    """
     shared: dict[str, Any] = {
         "shards": shards,
         "dataset": dataset_name(shards),
         "split": split,
         **compute.shared(workspace.cluster),
     }
-    jobs = {name: EmbedJob(weights=weights, dtype=config.dtype, **shared) for name, weights in networks.items()}
+    own: dict[str, Any] = {"layer": layer, "dtype": config.dtype}
+    if factory is not None:
+        own |= {"factory": factory, "factory_code": factory_code(factory.factory), "factory_folder": Path.cwd()}
+    jobs = {name: EmbedJob(weights=weights, **own, **shared) for name, weights in networks.items()}
     if config.pixels:
-        crop = read_info(next(iter(networks.values())).path).network.crop
+        first = next(iter(networks.values()))
+        crop = read_info(first.path).network.crop if factory is None else factory.input_size
         jobs[PIXELS] = EmbedJob(crop=crop, **shared)
     made = make(list(jobs.values()), workspace, processes=len(compute.devices), gpus=compute.gpus)
     return dict(zip(jobs, made, strict=True))

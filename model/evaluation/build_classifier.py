@@ -1,22 +1,17 @@
-"""Build any classifier, so that it is scored as our own networks are: call its factory, load its weights, order its classes.
+"""Order the classes of any classifier, so that it is scored as our own networks are. Called by `tasks.workers.predict`."""
 
-Called by `tasks.workers.predict`. The code of the factory runs, since it is the user's own; loading the weights runs no code.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unicodedata import normalize
 
 import torch
 from torch import Tensor, nn
 
-from base.errors import InputError
-from model.evaluation.checkpoints import fit_names, load_checkpoint
-from model.evaluation.classifiers import Classifier, OtherClasses, Triple
+from base.errors import InputError, some
+from model.evaluation.classifiers import Classifier, OtherClasses
 from model.evaluation.error_rates import NUM_BEST
+from model.evaluation.factories import build_network, prepare, try_out
 from model.evaluation.predict import Predictor
 
 
@@ -57,16 +52,17 @@ def build_classifier(
         InputError: its classes are not those of the images, or factory, weights and classes do not fit together.
     """
     outputs = match_classes(classifier.wnids, wnids, classifier.factory, classifier.other_classes)
-    network = _build(classifier.factory)
-    notes = _load(network, weights, classifier.factory)
-    network = network.to(device).eval()
-    _try_out(network, classifier, device)
+    network, notes = build_network(classifier, weights, device)
+    logits, num_classes = try_out(network, classifier, device), len(classifier.wnids)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, num_classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"{classifier.factory} gave {found} for one image; expected logits (1, {num_classes:,}), one per WNID")
     for note in (*notes, outputs.note):
         if note:
             say(note)
     if outputs.kept is not None:
         network = Kept(network, outputs.kept.to(device)).eval()
-    return Predictor(network, _prepare(classifier), outputs.columns.to(device)), outputs.wnids
+    return Predictor(network, prepare(classifier), outputs.columns.to(device)), outputs.wnids
 
 
 def match_classes(theirs: Sequence[str], ours: Sequence[str], name: str, other: OtherClasses | None = None) -> Outputs:
@@ -82,8 +78,8 @@ def match_classes(theirs: Sequence[str], ours: Sequence[str], name: str, other: 
     known = {normalize("NFC", wnid) for wnid in ours}
     missing, unknown = sorted(known - place.keys()), [wnid for wnid in theirs if wnid not in known]
     differ = (
-        f"{name} has {len(theirs):,} classes and the images have {len(ours):,}: {_some(missing)} missing, "
-        f"{_some(sorted(unknown))} unknown"
+        f"{name} has {len(theirs):,} classes and the images have {len(ours):,}: {some(missing)} missing, "
+        f"{some(sorted(unknown))} unknown"
     )
     if (missing or unknown) and other is None:
         raise InputError(
@@ -103,65 +99,3 @@ def match_classes(theirs: Sequence[str], ours: Sequence[str], name: str, other: 
     return Outputs(
         ranked, columns, None if kept is None else torch.tensor(kept), f"{differ}: {', '.join(said)}" if said else ""
     )
-
-
-def normalise(images: Tensor, mean: Triple, scale: Triple) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels-last in memory: (value − mean) ÷ scale."""
-    values = images.to(torch.float32)
-    return values.sub_(values.new_tensor(mean)).div_(values.new_tensor(scale)).permute(0, 3, 1, 2)
-
-
-def _build(factory: str) -> nn.Module:
-    module, _, name = factory.partition(":")
-    try:
-        network = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"{factory} cannot be called ({error}); expected package.module:function without arguments") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"{factory} returned a {type(network).__name__}; expected a torch module")
-    return network
-
-
-def _prepare(classifier: Classifier) -> Callable[[Tensor], Tensor]:
-    return partial(normalise, mean=classifier.mean, scale=classifier.scale)
-
-
-def _load(network: nn.Module, weights: Path, factory: str) -> list[str]:
-    """Load the weights if torch's own strict loading accepts them; return what was done to the names of the tensors."""
-    expected = network.state_dict()
-    tensors, notes, _ = fit_names(load_checkpoint(weights), expected.keys())
-    try:
-        missing, unknown = network.load_state_dict(tensors, strict=False)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{weights} does not fit {factory}: {_first_misfit(tensors, expected) or error}") from error
-    if missing or unknown:
-        raise InputError(
-            f"{weights} does not fit {factory}: {_some(sorted(missing))} missing, {_some(sorted(unknown))} unknown"
-        )
-    return [f"{weights}: {note}" for note in notes]
-
-
-def _first_misfit(tensors: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
-    for name in tensors.keys() & expected.keys():
-        found, wanted = (getattr(one[name], "shape", None) for one in (tensors, expected))
-        if found is not None and wanted is not None and found != wanted:
-            return f"{name} is {tuple(found)}, expected {tuple(wanted)}"
-    return None
-
-
-def _try_out(network: nn.Module, classifier: Classifier, device: torch.device) -> None:
-    """Check with one grey image that the sizes fit, before hours are spent."""
-    side, num_classes = classifier.input_size, len(classifier.wnids)
-    try:
-        with torch.inference_mode():
-            logits = network(_prepare(classifier)(torch.full((1, side, side, 3), 128, dtype=torch.uint8, device=device)))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{classifier.factory} cannot read an image of {side} × {side} px ({error})") from error
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, num_classes):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"{classifier.factory} gave {found} for one image; expected logits (1, {num_classes:,}), one per WNID")
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return how many there are, and the first three."""
-    return f"{len(names):,} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else "none"

@@ -1,6 +1,6 @@
 """How a network that is not from this project is built and fed: a field of job files, so this imports no torch.
 
-`model.evaluation.build_classifier` builds it.
+`model.evaluation.factories` builds the network, `model.evaluation.build_classifier` makes a classifier of it.
 """
 
 import sys
@@ -16,19 +16,29 @@ Triple = tuple[float, float, float]
 OtherClasses = Literal["leave-out", "rank"]
 
 
-class Classifier(BaseModel):
+class Factory(BaseModel):
     """How a network that is not from this project is built and fed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """`package.module:function`; called without arguments, it returns a torch module that gives logits (N, classes)."""
+    """`package.module:function`; called without arguments, it returns a torch module that reads (N, 3, H, W)."""
     input_size: int = Field(224, gt=0)
     """(ours) Side of its square crops in pixels; the usual size."""
     mean: Triple = (123.675, 116.28, 103.53)
     """(ours) Mean of red, green and blue in 0…255, which is subtracted; the usual values for ImageNet."""
     scale: Triple = (58.395, 57.12, 57.375)
     """(ours) Divisors after that; the usual values for ImageNet, in 0…255."""
+
+    @property
+    def fed(self) -> dict[str, Any]:
+        """What the files made with it say about its inputs."""
+        return self.model_dump(include={"factory", "mean", "scale"})
+
+
+class Classifier(Factory):
+    """Such a network that gives logits (N, classes), and what its outputs mean."""
+
     wnids: tuple[str, ...] = Field(min_length=2)
     """The WNID of each of its outputs, in their order."""
     other_classes: OtherClasses | None = None

@@ -103,7 +103,7 @@ def train_autoencoder(
         InputError: the loss is no longer finite, all vectors are the same, or the state cannot be read.
     """
     network, progress = _initial(vectors, config).to(device), progress or Silent()
-    adam = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+    adam = torch.optim.AdamW(network.parameters(), weight_decay=0.0, fused=True)
     step = _resume(state_path, network, adam)
     per_epoch = -(-len(vectors) // config.batch_size)
     total, saved, order, epoch = config.epochs * per_epoch, monotonic(), np.empty(0, np.int64), -1

@@ -8,7 +8,7 @@ file format.
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from model.evaluation.classifiers import Classifier
+from model.evaluation.classifiers import Factory
 from tasks.job import Artifact, Job, Resource, Weights
 
 
@@ -31,12 +31,14 @@ class EmbedJob(Job):
     """Of the features."""
     device: str = "cpu"
     """`cpu` or `cuda`."""
-    classifier: Classifier | None = None
+    factory: Factory | None = None
     """How a network that is not of this project is built and fed."""
     layer: str | None = None
     """The layer of such a network whose output is the features."""
     factory_code: str | None = None
     """SHA-256 of the file that holds its factory."""
+    factory_folder: Resource[Path | None] = None
+    """Where the module of its factory may be, besides what is installed: the folder that the user stands in."""
     dataset: Resource[str]
     split: Resource[str]
     devices: Resource[tuple[str, ...]] = ("cpu",)

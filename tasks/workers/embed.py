@@ -4,7 +4,7 @@ A shard whose vectors exist is skipped, so a run that was killed continues.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from base.progress import Progress
+from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
-from model.evaluation.predict import pass_sizes
+from model.evaluation.classifiers import import_from
+from model.evaluation.factories import build_network, prepare, try_out
+from model.evaluation.predict import Predictor, pass_sizes
 from model.network.precision import allow_tf32
 from model.retrieval.embed import NUM_VIEWS, Embedder, embed, features_of, pixels
 from model.retrieval.vectors import write_vectors
 from tasks.job import Share
 from tasks.jobs.embed import EmbedJob, vectors_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import open_network, passes_of, threads_of, unfinished
+from tasks.workers.networks import Opened, check_crop, open_network, passes_of, threads_of, unfinished
 
 
 class Embedded(NamedTuple):
@@ -50,7 +52,8 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
     progress.report(done, total, "images")
     if not len(shards):
         return
-    opened = [_open(job, directory, shards, device, progress) for directory, job in jobs.items()]
+    say = progress.say if share.number == 0 else Silent().say  # the other processes would repeat it
+    opened = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     for crop in sorted({one.crop for one in opened}):
         some = [one for one in opened if one.crop == crop]
         for num_images in _write(some, Loader(shards, crop, job.batch_size, device, threads_of(job)), job):
@@ -58,12 +61,12 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
             progress.report(done, total, "images")
 
 
-def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device, progress: Progress) -> Embedded:
+def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Embedded:
     about: dict[str, Any] = {"dataset": job.dataset, "split": job.split, "shards": job.shards.digest}
     if job.weights is None:
         crop = job.crop or shards.side
         return Embedded(job, directory, None, crop, {**about, "space": "pixels", "crop": crop})
-    network = open_network(job.weights.path, job.classifier, None, shards, device, progress.say)
+    network = _network(job, job.weights.path, shards, device, say)
     embedder = Embedder(features_of(network.predictor.network, job.layer), network.predictor.prepare)
     about |= {
         "space": "features",
@@ -73,6 +76,20 @@ def _open(job: EmbedJob, directory: Path, shards: ShardSet, device: torch.device
         **network.fed,
     }
     return Embedded(job, directory, embedder, network.crop, about)
+
+
+def _network(job: EmbedJob, weights: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Opened:
+    """Return our own network, or any. What was done to fit its weights is said."""
+    factory = job.factory
+    if factory is None:
+        return open_network(weights, shards, device)
+    import_from(job.factory_folder or Path.cwd())
+    check_crop(factory.input_size, weights, shards, f"give --storage square{factory.input_size} or more")
+    network, notes = build_network(factory, weights, device)
+    for note in notes:
+        say(note)
+    try_out(network, factory, device)
+    return Opened(Predictor(network, prepare(factory)), factory.input_size, factory.fed)
 
 
 def _write(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[int]:

@@ -17,8 +17,6 @@ from torch import Tensor
 from base.errors import InputError
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
-from model.evaluation.build_classifier import build_classifier
-from model.evaluation.classifiers import Classifier, import_from
 from model.evaluation.predict import Predictor, cut, pass_sizes
 from model.network.inputs import subtract_mean
 from model.network.weights import load_weights
@@ -37,46 +35,32 @@ class Opened(NamedTuple):
     """What its files say about its inputs."""
 
 
-def open_network(
-    weights: Path,
-    classifier: Classifier | None,
-    factory_folder: Path | None,
-    shards: ShardSet,
-    device: torch.device,
-    say: Callable[[str], None],
-) -> Opened:
-    """Return the network of a weights file, ours or any other.
-
-    A classifier's factory may be a module of its folder, by default the current one. What was done to fit its weights and
-    classes goes to `say`.
+def open_network(weights: Path, shards: ShardSet, device: torch.device) -> Opened:
+    """Return the network of a weights file of this project.
 
     Raises:
         InputError: its classes are not those of the shards, or its crops do not fit their images.
     """
-    if classifier is not None:
-        import_from(factory_folder or Path.cwd())
-        predictor, wnids = build_classifier(classifier, weights, shards.wnids, device, say)
-        fed: dict[str, Any] = {
-            "factory": classifier.factory,
-            "mean": classifier.mean,
-            "scale": classifier.scale,
-            "wnids": wnids,
-        }
-        crop = classifier.input_size
-    else:
-        network, info = load_weights(weights)
-        if info.wnids != shards.wnids:
-            raise InputError(
-                f"{weights} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
-                f"or different ones; test it on the images of its own classes"
-            )
-        predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
-        mean = info.colours.mean if info.colours.mean_image is None else "mean image"
-        fed, crop = {"mean": mean, "scale": (1, 1, 1)}, network.config.crop
+    network, info = load_weights(weights)
+    if info.wnids != shards.wnids:
+        raise InputError(
+            f"{weights} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
+            f"or different ones; test it on the images of its own classes"
+        )
+    check_crop(network.config.crop, weights, shards, "shard with a larger side")
+    predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
+    mean = info.colours.mean if info.colours.mean_image is None else "mean image"
+    return Opened(predictor, network.config.crop, {"mean": mean, "scale": (1, 1, 1)})
+
+
+def check_crop(crop: int, weights: Path, shards: ShardSet, advice: str) -> None:
+    """Check that views of this side fit the images.
+
+    Raises:
+        InputError: they do not.
+    """
     if crop > shards.side:
-        advice = "shard with a larger side" if classifier is None else f"give --storage square{crop} or more"
         raise InputError(f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: {advice}")
-    return Opened(predictor, crop, fed)
 
 
 def threads_of(job: PredictJob | EmbedJob) -> int:

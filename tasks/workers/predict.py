@@ -17,13 +17,15 @@ from base.errors import InputError
 from base.progress import Progress, Silent
 from data_shards.loading.dali import Loader
 from data_shards.shard_set import ShardSet
+from model.evaluation.build_classifier import build_classifier
+from model.evaluation.classifiers import import_from
 from model.evaluation.predict import pass_sizes, predict
 from model.evaluation.predictions import write_part
 from model.network.precision import allow_tf32
 from tasks.job import Share
 from tasks.jobs.predict import PredictJob, part_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import Opened, labels_of, open_network, passes_of, threads_of, unfinished
+from tasks.workers.networks import Opened, check_crop, labels_of, open_network, passes_of, threads_of, unfinished
 
 
 class Tested(NamedTuple):
@@ -60,7 +62,7 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
 
 
 def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Tested:
-    network = open_network(job.weights.path, job.classifier, job.factory_folder, shards, device, say)
+    network = _network(job, shards, device, say)
     packages = ("torch", "nvidia-dali-cuda130", "numpy", "pyarrow")
     about = {
         **job.about,
@@ -76,6 +78,17 @@ def _open(job: PredictJob, directory: Path, shards: ShardSet, device: torch.devi
         "crop": network.crop,
     }
     return Tested(job, directory, network, about)
+
+
+def _network(job: PredictJob, shards: ShardSet, device: torch.device, say: Callable[[str], None]) -> Opened:
+    """Return our own network, or any classifier. What was done to fit its weights and classes goes to `say`."""
+    classifier, weights = job.classifier, job.weights.path
+    if classifier is None:
+        return open_network(weights, shards, device)
+    import_from(job.factory_folder or Path.cwd())
+    check_crop(classifier.input_size, weights, shards, f"give --storage square{classifier.input_size} or more")
+    predictor, wnids = build_classifier(classifier, weights, shards.wnids, device, say)
+    return Opened(predictor, classifier.input_size, {**classifier.fed, "wnids": wnids})
 
 
 def _write_parts(networks: list[Tested], loader: Loader, job: PredictJob) -> Iterator[int]:

@@ -23,7 +23,19 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-FLOWS = ["shard", "verify", "train", "evaluate", "evaluate_classifier", "submit", "score", "reproduce"]
+FLOWS = [
+    "shard",
+    "verify",
+    "train",
+    "evaluate",
+    "evaluate_classifier",
+    "embed",
+    "report",
+    "retrieve",
+    "submit",
+    "score",
+    "reproduce",
+]
 
 
 def call(flow, *options, home, **variables):

@@ -17,6 +17,7 @@ DEPLOYMENTS = {f"{deployment['entrypoint']}/{deployment['name']}": deployment fo
 
 WEIGHTS = ["runs/demo-cnn-0/0123456789ab/weights.safetensors"]
 NO_DEFAULT: dict[str, dict[str, Any]] = {
+    "flows.embed.embed": {"weights": WEIGHTS},
     "flows.evaluate.evaluate": {"weights": WEIGHTS},
     "flows.evaluate_classifier.evaluate_classifier": {"weights": WEIGHTS, "factory": "a.b:c", "classes": "wnids.txt"},
     "flows.report.report": {"weights": WEIGHTS},

@@ -1,4 +1,4 @@
-"""Networks that are not of this project, scored from the command line as a user would: in a folder of the user."""
+"""Networks that are not of this project, scored and embedded from the command line as a user would: in a folder of the user."""
 
 import os
 import subprocess
@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from data_shards.datasets.synthetic import Synthetic
+from data_shards.loading.reference import views
+from data_shards.shard_set import ShardSet
 from tasks.code import ROOT
 
 WNIDS = [wnid for wnid, _ in Synthetic(train_per_class=1, val_per_class=1).classes()]
@@ -24,15 +26,15 @@ def mean_colours():
 """
 
 
-def run(folder, **options):
-    """Score in a folder, with the checkout on the path, as the `.pth` file of `make install` puts it there."""
+def run(folder, flow="evaluate_classifier", **options):
+    """Run a flow in a folder, with the checkout on the path, as the `.pth` file of `make install` puts it there."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if not isinstance(value, list)]
     words += [word for name, value in options.items() if isinstance(value, list) for word in (f"--{name}", *map(str, value))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/none"}
     for name in ("PREFECT_HOME", "MPLCONFIGDIR"):
         environment.pop(name, None)
     return subprocess.run(
-        [sys.executable, "-m", "flows.evaluate_classifier", *words],
+        [sys.executable, "-m", f"flows.{flow}", *words],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -72,6 +74,25 @@ def test_any_classifiers_are_scored_with_files_of_the_folder_that_the_user_stand
     assert list(rows["model"]) == ["first", "second", "2 networks"]
     assert (rows["num_images"] == 1000).all()
     assert (rows["top1_error"] == rows["top1_wrong"] / 1000).all()
+
+    done = run(
+        tmp_path,
+        "embed",
+        weights=["first.safetensors"],
+        factory="colours:mean_colours",
+        layer="0",
+        input_size=48,
+        mean=[0, 0, 0],
+        scale=[1, 1, 1],
+        storage="square64",
+    )
+    assert done.returncode == 0, done.stdout
+    (file,) = (tmp_path / "artifacts" / "features").glob("*/synthetic-val/*/*.arrow")
+    features = pd.read_feather(file)
+    assert len(features) == 1000
+    shards = ShardSet.open(next((tmp_path / "artifacts" / "shards" / "synthetic" / "val").iterdir()))
+    expected = next(views(shards, 48, 1))[0].mean(axis=(0, 1))
+    assert features["vector"][0] == pytest.approx(expected, abs=0.5)
 
 
 def test_a_published_network_errs_on_real_photographs_as_often_as_is_known(tmp_path):

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from base.errors import InputError
-from model.evaluation.build_classifier import build_classifier, match_classes, normalise
+from model.evaluation.build_classifier import build_classifier, match_classes
 from model.evaluation.classifiers import Classifier
 from model.evaluation.error_rates import true_ranks
+from model.evaluation.factories import normalise
 from model.evaluation.predict import NO_OUTPUT, predict
 
 WNIDS = ["n1", "n2", "n3"]

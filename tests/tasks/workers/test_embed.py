@@ -9,7 +9,7 @@ import torch
 
 from data_shards.loading.reference import views
 from data_shards.shard_set import ShardSet
-from model.evaluation.classifiers import Classifier
+from model.evaluation.classifiers import Factory
 from model.network.inputs import subtract_mean
 from model.network.weights import load_weights
 from model.retrieval.vectors import open_vectors, write_vectors
@@ -30,13 +30,12 @@ def small_network():
     return torch.nn.Sequential(layers, torch.nn.ReLU(inplace=True), torch.nn.Linear(5, 20))
 
 
-def other_classifier(shards):
-    return Classifier(
+def other_factory():
+    return Factory(
         factory="tests.tasks.workers.test_embed:small_network",
         input_size=48,
         mean=(100, 110, 120),
         scale=(2, 3, 4),
-        wnids=ShardSet.open(shards / "train").wnids,
     )
 
 
@@ -70,7 +69,7 @@ def ended(shards, networks, embed_job, in_turn, kill_at, tmp_path_factory):
     assert len(list((root / "killed").glob("*/*.arrow"))) == 4
     (root / "before").write_text(json.dumps({str(p): p.stat().st_mtime_ns for p in (root / "killed").glob("*/*-00000.arrow")}))
     cases.append(commands(killed, 2))
-    other = {"classifier": other_classifier(shards), "layer": "0"}
+    other = {"factory": other_factory(), "layer": "0"}
     cases.append(commands([embed_job(root / "other", root / "small.pt", **other)]))
     assert in_turn(*cases) == [None] * len(cases)
     return root
@@ -150,12 +149,12 @@ def test_a_named_layer_of_any_network_is_embedded(ended, shards):
 
 def wrong_layer(embed_job, shards, networks, folder):
     torch.save(small_network().state_dict(), folder / "small.pt")
-    return commands([embed_job(folder / "job", folder / "small.pt", classifier=other_classifier(shards), layer="fc7")])
+    return commands([embed_job(folder / "job", folder / "small.pt", factory=other_factory(), layer="fc7")])
 
 
 def no_layer(embed_job, shards, networks, folder):
     torch.save(small_network().state_dict(), folder / "small.pt")
-    return commands([embed_job(folder / "job", folder / "small.pt", classifier=other_classifier(shards))])
+    return commands([embed_job(folder / "job", folder / "small.pt", factory=other_factory())])
 
 
 def wide_pixels(embed_job, shards, networks, folder):
