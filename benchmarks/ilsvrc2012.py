@@ -2,7 +2,8 @@
 
 Writes archives of the official form with 1,281,167, 50,000 and 100,000 JPEGs of a few hundred bytes in 1,000 classes. Then it
 shards all of them as `square72`, reads the shards again, predicts the validation images by seven networks of width 1/8 in ten
-views and tabulates. For each step it prints the time, the largest process and how many files were open at once.
+views and tabulates. For each step it prints the time, the peak memory of this process and of the largest worker, and how many
+files were open at once.
 """
 
 import argparse
@@ -112,17 +113,17 @@ def _meta() -> bytes:
 
 
 class Watch(Thread):
-    """Looks at this process and all below it now and then: the largest one, and how many files they have open together."""
+    """Looks at this process and all below it now and then: their peak memory, and how many files they have open together."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak_bytes, self.open_files, self.stopped = 0, 0, Event()
+        self.largest_worker, self.open_files, self.stopped = 0, 0, Event()
 
     def run(self) -> None:
         """Look until it is stopped."""
         while not self.stopped.wait(SECONDS_BETWEEN_SAMPLES):
             found = list(_below(os.getpid()))
-            self.peak_bytes = max(self.peak_bytes, *(_peak_bytes(process) for process in found))
+            self.largest_worker = max(self.largest_worker, *(_peak_bytes(process) for process in found[1:]), 0)
             self.open_files = max(self.open_files, sum(_open_files(process) for process in found))
 
 
@@ -157,7 +158,8 @@ def measured(name: str, work: Callable[[], Any]) -> Any:
         watch.stopped.set()
         watch.join()
         seconds = perf_counter() - start
-        print(f"| {name} | {seconds:,.0f} s | {watch.peak_bytes / 1e9:.2f} GB | {watch.open_files:,} |", flush=True)
+        own, worker = (f"{size / 1e9:.2f} GB" for size in (_peak_bytes(os.getpid()), watch.largest_worker))
+        print(f"| {name} | {seconds:,.0f} s | {own} | {worker} | {watch.open_files:,} |", flush=True)
 
 
 def networks(folder: Path, wnids: list[str]) -> list[Weights]:
@@ -176,7 +178,7 @@ def main() -> None:
     parser.add_argument("--cluster", help="address of a Dask scheduler whose workers do the work")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
-    print("| step | time | largest process | open files |\n|---|---|---|---|", flush=True)
+    print("| step | time | this process | largest worker | open files |\n|---|---|---|---|---|", flush=True)
     measured("write the archives", lambda: write_archives(folder / "archives", options.scale))
     source, config = IlsvrcSource(kind="ilsvrc2012", path=folder / "archives"), ShardConfig(storage="square72")
     compute = choose_compute("cpu", None)

@@ -117,14 +117,14 @@ class Machines:
     def unplug(self, name: str) -> None:
         self.plug(name, "down")
 
-    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Run Python with some arguments on a machine."""
+    def start(self, name: str, *arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        """Run Python with some arguments on a machine; what it says goes to a pipe or into a file."""
         command = ["ip", "netns", "exec", self.space(name), "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
         return subprocess.Popen(
             [*command, sys.executable, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if log is None else log.open("ab"),
             stderr=subprocess.STDOUT,
             text=True,
         )

@@ -98,15 +98,16 @@ class Cluster:
         }
         server = ["prefect", "server", "start", "--host", machines.address("head"), "--port", "4200", "--no-ui"]
         scheduler = ["dask", "scheduler", "--host", machines.address("head"), "--no-dashboard"]
-        self.processes = [self.start("head", "-m", *command) for command in (server, scheduler)]
+        self.processes = [self.start("head", "-m", *command, log=folder / "head.log") for command in (server, scheduler)]
         self.workers = {name: self.start_worker(name) for name in ("one", "two")}
 
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
-        return self.machines.start(name, *arguments, **self.environment)  # type: ignore[no-any-return]
+    def start(self, name: str, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
+        return self.machines.start(name, *arguments, log=log, **self.environment)  # type: ignore[no-any-return]
 
     def start_worker(self, name: str) -> subprocess.Popen[str]:
         options = ["--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-        worker = self.start(name, "-m", "dask", "worker", self.address, *options, "--name", name)
+        log = self.folder / f"{name}.log"
+        worker = self.start(name, "-m", "dask", "worker", self.address, *options, "--name", name, log=log)
         self.processes.append(worker)
         return worker
 
@@ -129,7 +130,7 @@ class Cluster:
     def stop(self) -> None:
         for process in reversed(self.processes):
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
