@@ -5,6 +5,7 @@ project. A worker of the cluster starts the same processes that this machine wou
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -86,6 +87,8 @@ def _run(
     client.subscribe_topic(topic, lambda event: listener.news.put(event[1]))
     try:
         run_units()
+    except CancelledError as error:
+        raise InputError(f"lost the scheduler at {address}; start it again, and the same command: it continues") from error
     except RuntimeError as error:
         if "deserialization" in str(error):
             raise InputError(

@@ -190,3 +190,11 @@ def test_a_worker_that_dies_loses_its_unit_only(cluster: Cluster, here: dict[str
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
     cluster.workers["two"] = cluster.start_worker("two")
     cluster.wait_for_workers("one", "two")
+
+
+def test_a_scheduler_that_ends_ends_the_run_in_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
+    run = cluster.run(tmp_path, "")
+    said = listen(run, lambda line: "(shard)" in line)
+    cluster.processes[1].kill()
+    said += run.communicate(timeout=1200)[0]
+    assert f"InputError: lost the scheduler at {cluster.address}; start it again" in said
