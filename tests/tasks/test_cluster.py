@@ -35,8 +35,8 @@ from tasks.workspace import locked
 
 if __name__ == "__main__":
     path, cluster, stages = Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3].split()
-    source = SyntheticSource(train_per_class=10, val_per_class=20)
-    config = ShardConfig(storage="square72", samples_per_shard=50)
+    source = SyntheticSource(train_per_class=10, val_per_class=10)
+    config = ShardConfig(storage="square72", samples_per_shard=100)
     digests, compute = {}, choose_compute("cpu", 1)
     with locked(path, cluster=cluster) as workspace:
         sets = {split: shard_split.fn(source, split, config, workspace) for split in ("train", "val")}
