@@ -103,7 +103,10 @@ def down(*, workspace: Path = DEFAULT_WORKSPACE) -> None:
     ours = _runs_of(running[0]) if running is not None else set()
     worker.stop()
     if (known := server.find() or running) is not None:
-        _close_runs(known[1], ours)
+        try:
+            _close_runs(known[1], ours)
+        except HTTPError as error:
+            print(f"the server at {known[1]} was not told that the runs have ended ({error})", flush=True)
     server.stop()
 
 
@@ -197,7 +200,7 @@ def _check_address(server: Service, address: str, port: int, api: str) -> None:
             f"set {AUTH}=NAME:PASSWORD, here and wherever the server is used"
         )
     if running is None:
-        with suppress(ConnectionRefusedError), socket.create_connection((address, port), timeout=5):
+        with suppress(OSError), socket.create_connection((address, port), timeout=5):
             raise InputError(f"something else listens on port {port}; give another with --port")
     elif running[1] != api:
         raise InputError(f"the server of this workspace is at {running[1]}; give that address and port, or run down first")

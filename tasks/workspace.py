@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -90,7 +90,8 @@ def locked(path: Path, reuse: bool = False, cluster: str | None = None) -> Itera
         what = "lock" if error.errno in NO_LOCKS else "write to"
         raise InputError(f"cannot {what} the workspace {path} ({error.strerror}); give another --workspace") from error
     try:
-        (path / LOCK).write_text(f"{socket.gethostname()}, process {os.getpid()}")
+        with suppress(OSError):  # a full disk, on which a run can still find everything
+            (path / LOCK).write_text(f"{socket.gethostname()}, process {os.getpid()}")
         yield Workspace(path=path, reuse=reuse, cluster=cluster)
     finally:
         lock.release()
