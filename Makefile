@@ -22,7 +22,7 @@ export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-machines lint bench up down lock
+.PHONY: help install demo test test-machines lint bench gpu up down lock
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench: .venv/installed  ## Measure speed against the obvious alternatives
 	@.venv/bin/python -m benchmarks.evaluation
 	@.venv/bin/python -m benchmarks.planning
 	@.venv/bin/python -m benchmarks.retrieval
+
+gpu: .venv/installed  ## Check and measure everything that needs a GPU, in 8 minutes
+	@.venv/bin/python -m benchmarks.gpu
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
 	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT) --address $(ADDRESS) $(SERVER:%=--server-url %)

@@ -52,7 +52,7 @@ def how_trained(weights: Weights) -> Trained:
         return Trained()
     if WEIGHTS not in manifest.files or manifest.files[WEIGHTS].sha256 != weights.digest:
         return Trained()
-    job = _job_of(folder)
+    job = job_of(folder)
     settings = {
         "training": manifest.settings,
         "images": read_manifest(job.train.path).settings if job is not None and job.train.path.exists() else None,
@@ -62,8 +62,8 @@ def how_trained(weights: Weights) -> Trained:
     return Trained(None if job is None else job.recipe or None, seed, manifest.code_version, settings)
 
 
-def _job_of(folder: Path) -> TrainJob | None:
-    """The job of a run; None if an older version wrote it."""
+def job_of(folder: Path) -> TrainJob | None:
+    """Return the job of a run; None if there is none, or if an older version wrote it."""
     try:
         return TrainJob.model_validate_json((folder / JOB).read_bytes())
     except (OSError, ValidationError):

@@ -21,4 +21,10 @@ def test_whatever_the_project_asks_for_is_locked(lock):
 def test_no_package_is_locked_twice_and_a_user_needs_neither_dask_nor_test_tools():
     user, rest = names(ROOT / "requirements.txt"), names(ROOT / "requirements-dev.txt")
     assert len({*user, *rest}) == len(user) + len(rest)
-    assert not {"dask", "distributed", "prefect-dask", "pytest", "mypy", "ruff", "import-linter"} & set(user)
+    assert not {"dask", "distributed", "prefect-dask", "pytest", "mypy", "ruff", "import-linter", "onnx"} & set(user)
+
+
+def test_onnx_files_are_tested_with_the_versions_that_users_of_them_install():
+    lines = [(ROOT / f"requirements-{name}.txt").read_text("utf-8").splitlines()[1:] for name in ("onnx", "dev")]
+    assert {"onnx", "onnxruntime", "onnxscript"} <= set(names(ROOT / "requirements-onnx.txt"))
+    assert set(lines[0]) <= set(lines[1])

@@ -160,7 +160,9 @@ class Loader:
             "labelled": self.shards.labelled,
             "decoding": {
                 "device": "mixed" if on_gpu else "cpu",
-                "hw_decoder_load": self.engine_load or ENGINE_THREADS / (ENGINE_THREADS + self.num_threads),
+                "hw_decoder_load": (
+                    ENGINE_THREADS / (ENGINE_THREADS + self.num_threads) if self.engine_load is None else self.engine_load
+                ),
             },
             "batch_size": batch_size,
             "num_threads": self.num_threads,

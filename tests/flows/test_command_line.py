@@ -30,6 +30,7 @@ FLOWS = [
     "evaluate",
     "evaluate_classifier",
     "embed",
+    "export",
     "report",
     "retrieve",
     "submit",

@@ -20,6 +20,7 @@ NO_DEFAULT: dict[str, dict[str, Any]] = {
     "flows.embed.embed": {"weights": WEIGHTS},
     "flows.evaluate.evaluate": {"weights": WEIGHTS},
     "flows.evaluate_classifier.evaluate_classifier": {"weights": WEIGHTS, "factory": "a.b:c", "classes": "wnids.txt"},
+    "flows.export.export": {"weights": WEIGHTS[0], "to": "exported"},
     "flows.report.report": {"weights": WEIGHTS},
     "flows.retrieve.retrieve": {"image": ["photograph.jpg"], "weights": WEIGHTS[0]},
     "flows.submit.submit": {"weights": WEIGHTS},
