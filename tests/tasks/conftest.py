@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -120,14 +121,15 @@ class Machines:
     def start(self, name: str, *arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """Run Python with some arguments on a machine; what it says goes to a pipe or into a file."""
         command = ["ip", "netns", "exec", self.space(name), "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
-        return subprocess.Popen(
-            [*command, sys.executable, *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdout=subprocess.PIPE if log is None else log.open("ab"),
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with nullcontext(subprocess.PIPE) if log is None else log.open("ab") as out:
+            return subprocess.Popen(
+                [*command, sys.executable, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
 
 
 @pytest.fixture(scope="module")
