@@ -143,14 +143,14 @@ def cluster(machines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clus
         made.stop()
 
 
-def listen(process: subprocess.Popen[str], until: Callable[[str], bool]) -> str:
-    """Return what a process says up to the line of which something is true."""
-    said = []
-    for line in process.stdout or ():
-        said.append(line)
-        if until(line):
-            return "".join(said)
-    raise AssertionError("".join(said))
+Processes = Callable[[Path], dict[int, str]]
+
+
+def wait_for_workers(worker: str, run: subprocess.Popen[str], processes: Processes, folder: Path) -> None:
+    """Wait until both machines do a unit of work of a run."""
+    while sum(f"tasks.workers.{worker} " in command for command in processes(folder).values()) < 2:
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.05)
 
 
 def test_two_machines_make_the_bytes_of_one_and_a_second_run_finds_everything(
@@ -165,14 +165,14 @@ def test_two_machines_make_the_bytes_of_one_and_a_second_run_finds_everything(
     assert again.count("units of work") == said.count("verify"), "only reading a set again is never found"
 
 
-@pytest.mark.parametrize(("stage", "begun"), [("", "(shard)"), ("predict", "(predict)"), ("retrieve", "(embed)")])
+@pytest.mark.parametrize(("stage", "worker"), [("", "shard"), ("predict", "predict"), ("retrieve", "embed")])
 def test_a_machine_that_is_cut_off_in_the_middle_loses_its_unit_only_and_comes_back(
-    cluster: Cluster, here: dict[str, object], stage: str, begun: str, tmp_path: Path
+    cluster: Cluster, here: dict[str, object], processes: Processes, stage: str, worker: str, tmp_path: Path
 ) -> None:
     run = cluster.run(tmp_path, stage)
-    said = listen(run, lambda line: begun in line)
+    wait_for_workers(worker, run, processes, tmp_path)
     cluster.machines.unplug("two")
-    said += run.communicate(timeout=1200)[0]
+    said = run.communicate(timeout=1200)[0]
     cluster.machines.plug("two")
     found = digests_in(said)
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
@@ -181,20 +181,22 @@ def test_a_machine_that_is_cut_off_in_the_middle_loses_its_unit_only_and_comes_b
     cluster.wait_for_workers("one", "two")
 
 
-def test_a_worker_that_dies_loses_its_unit_only(cluster: Cluster, here: dict[str, object], tmp_path: Path) -> None:
+def test_a_worker_that_dies_loses_its_unit_only(
+    cluster: Cluster, here: dict[str, object], processes: Processes, tmp_path: Path
+) -> None:
     run = cluster.run(tmp_path, "")
-    said = listen(run, lambda line: "(shard)" in line)
+    wait_for_workers("shard", run, processes, tmp_path)
     cluster.workers["two"].kill()
-    said += run.communicate(timeout=1200)[0]
+    said = run.communicate(timeout=1200)[0]
     found = digests_in(said)
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
     cluster.workers["two"] = cluster.start_worker("two")
     cluster.wait_for_workers("one", "two")
 
 
-def test_a_scheduler_that_ends_ends_the_run_in_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_scheduler_that_ends_ends_the_run_in_one_sentence(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
     run = cluster.run(tmp_path, "")
-    said = listen(run, lambda line: "(shard)" in line)
+    wait_for_workers("shard", run, processes, tmp_path)
     cluster.processes[1].kill()
-    said += run.communicate(timeout=1200)[0]
+    said = run.communicate(timeout=1200)[0]
     assert f"InputError: lost the scheduler at {cluster.address}; start it again" in said
