@@ -22,7 +22,7 @@ export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-machines lint bench gpu up down lock
+.PHONY: help install demo retrain-demo test test-machines lint bench gpu up down lock
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,9 +51,12 @@ endif
 demo: .venv/installed  ## Make Table 2 in miniature from synthetic images, in minutes
 	@.venv/bin/python -m flows.reproduce --preset demo --workspace "$(WORKSPACE)"
 
+retrain-demo: .venv/installed  ## Retrain on arriving synthetic images: champion, skip, promotion, rollback
+	@.venv/bin/python -m flows.retrain_demo --workspace "$(WORKSPACE)"
+
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 test-machines: .venv/tested  ## Test several machines: network namespaces, PostgreSQL (as root, minutes)
 	@mkdir -p "$(MPLCONFIGDIR)"

@@ -9,7 +9,8 @@ from pydantic import Field
 from data_shards.datasets.dataset import Split
 from data_shards.storage import STORAGE_PATTERN
 from flows.command_line import run
-from flows.presets import PresetName, load_preset
+from flows.other_sets import shard_others
+from flows.presets import PresetName, TestSetName, load_preset
 from flows.rows import TableName, evaluation_rows, names_of
 from model.evaluation.classifiers import Classifier, Triple, read_classes
 from tasks.compute import choose_compute
@@ -34,6 +35,9 @@ def evaluate_classifier(
     source: Path | None = None,
     storage: Annotated[str, Field(pattern=STORAGE_PATTERN)] | None = None,
     split: Split = "val",
+    on: TestSetName | None = None,
+    on_source: Path | None = None,
+    labels: Path | None = None,
     views: Views = 10,
     table: TableName = "evaluation",
     names: list[str] | None = None,
@@ -59,6 +63,10 @@ def evaluate_classifier(
         source: Folder or archive that holds the images; synthetic ones need none.
         storage: How images are stored: square384 or more for a network that reads 384 pixels. Default: the preset's.
         split: Which images: train, val or test.
+        on: Also score the networks on another test set, with its own rows: imagenet-v2, imagenet-a, imagenet-r or
+            imagenet-sketch. If it has some of the classes only, they are ranked among these, there and on the split.
+        on_source: The archive or the folder of that set.
+        labels: Also score the split by other labels: real.json of ReaL, for the validation images of ILSVRC-2012.
         views: 10 for the corners, the centre and their reflections, 1 for the centre.
         table: The paper's table that gets the rows, beside the published ones.
         names: Names of the rows, one for each weights file. Default: the folder two above it, or the file.
@@ -82,8 +90,13 @@ def evaluate_classifier(
     rows = evaluation_rows(table, names_of(weights, names))
     with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
+        others = shard_others(on, on_source, labels, shards, split, plan.shards, made_in, wnids)
         predictions = predict_split(networks, shards, split, views, compute, made_in, classifier)
-        return write_error_rates(rows, predictions, networks, shards, split, views, preset, made_in)
+        scored = [
+            other.scored(predict_split(networks, other.shards, other.split, views, compute, made_in, classifier))
+            for other in others
+        ]
+        return write_error_rates(rows, predictions, networks, shards, split, views, preset, made_in, scored)
 
 
 if __name__ == "__main__":

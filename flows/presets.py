@@ -10,6 +10,8 @@ from data_shards.datasets.dataset import Split
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenet_v2 import ImageNetV2Source
+from data_shards.datasets.imagenet_variants import ImageNetVariantSource
 from data_shards.datasets.imagenette import ImagenetteSource
 from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.source import AnySource
@@ -26,6 +28,7 @@ PresetName = Literal[
     "demo",
     "tiny",
     "folder",
+    "small-folder",
     "ilsvrc2010",
     "ilsvrc2012",
     "fall2009",
@@ -35,7 +38,13 @@ PresetName = Literal[
     "wds",
     "imagenette",
     "imagewoof",
+    "imagenet-v2",
+    "imagenet-a",
+    "imagenet-r",
+    "imagenet-sketch",
 ]
+TestSetName = Literal["imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch"]
+"""Sets that are only for testing."""
 
 
 class Preset(BaseModel):
@@ -134,6 +143,9 @@ _SIXTH_CONV: dict[str, Any] = {**_FULL_SIZE, "network": NetworkConfig(sixth_conv
 FOLDER = Preset(target=FolderSource(), superset=None, retrieval=RetrievalConfig(pixels=False), **_FULL_SIZE)
 """Your own folder of class folders."""
 
+SMALL_FOLDER = DEMO.model_copy(update={"target": FolderSource(), "superset": None, "table": "evaluation"})
+"""(ours) Your own folder of class folders, with the network and the recipe of `demo`: minutes on two cores."""
+
 PARQUET = Preset(target=ParquetSource(), superset=None, **_FULL_SIZE)
 """Images in Hugging Face's Parquet files."""
 
@@ -153,10 +165,11 @@ _TEN_CLASSES: dict[str, Any] = {
 }
 
 IMAGENETTE = Preset(target=ImagenetteSource(kind="imagenette"), **_TEN_CLASSES)
-"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Not run."""
+"""(ours) Ten classes that are easy to tell apart, with the network and recipe of `tiny`. Top-5 of ten says little. Run on a
+miniature only."""
 
 IMAGEWOOF = Preset(target=ImagenetteSource(kind="imagewoof"), **_TEN_CLASSES)
-"""(ours) Ten breeds of dogs, likewise. Not run."""
+"""(ours) Ten breeds of dogs, likewise."""
 
 ILSVRC2010 = Preset(
     target=IlsvrcSource(kind="ilsvrc2010"),
@@ -189,10 +202,26 @@ FALL2011 = Preset(target=FallSource(kind="fall2011"), superset=None, num_network
 WINTER21 = Preset(target=FallSource(kind="winter21"), superset=None, num_networks=1, table="evaluation", **_SIXTH_CONV)
 """(ours) Fall 2011's successor, which is handed out in its place."""
 
+_TEST_SET: dict[str, Any] = {**_FULL_SIZE, "superset": None, "num_networks": 1, "table": "evaluation", "scored_on": "test"}
+"""Nothing is trained on a test set; `flows.evaluate --on` scores networks of ILSVRC-2012 on it."""
+
+IMAGENET_V2 = Preset(target=ImageNetV2Source(), **_TEST_SET)
+"""[Recht 2019] New images, chosen as those of ILSVRC-2012 were."""
+
+IMAGENET_A = Preset(target=ImageNetVariantSource(kind="imagenet-a"), **_TEST_SET)
+"""[Hendrycks 2021b] Images that a ResNet-50 gets wrong, of 200 classes."""
+
+IMAGENET_R = Preset(target=ImageNetVariantSource(kind="imagenet-r"), **_TEST_SET)
+"""[Hendrycks 2021a] Paintings, toys and the like, of 200 classes."""
+
+IMAGENET_SKETCH = Preset(target=ImageNetVariantSource(kind="imagenet-sketch"), **_TEST_SET)
+"""[Wang 2019] Drawings."""
+
 PRESETS: dict[PresetName, Preset] = {
     "demo": DEMO,
     "tiny": TINY,
     "folder": FOLDER,
+    "small-folder": SMALL_FOLDER,
     "ilsvrc2010": ILSVRC2010,
     "ilsvrc2012": ILSVRC2012,
     "fall2009": FALL2009,
@@ -202,6 +231,10 @@ PRESETS: dict[PresetName, Preset] = {
     "wds": WDS,
     "imagenette": IMAGENETTE,
     "imagewoof": IMAGEWOOF,
+    "imagenet-v2": IMAGENET_V2,
+    "imagenet-a": IMAGENET_A,
+    "imagenet-r": IMAGENET_R,
+    "imagenet-sketch": IMAGENET_SKETCH,
 }
 
 

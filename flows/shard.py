@@ -95,7 +95,8 @@ def shard(
 
     Args:
         dataset: Which images: ilsvrc2010, ilsvrc2012, fall2009, fall2011, winter21, parquet (Hugging Face), wds (WebDataset
-            tars), imagenette, imagewoof, or those of the presets demo, tiny and folder.
+            tars), imagenette, imagewoof, the test sets imagenet-v2, imagenet-a, imagenet-r and imagenet-sketch, or those of the
+            presets demo, tiny and folder.
         archives: Folder that holds the official archives, or what was unpacked from them; for ilsvrc2012 also Hugging Face's
             files, Kaggle's or timm's. Synthetic images need none.
         splits: Some of train, val and test, instead of all whose files are there.
@@ -108,7 +109,8 @@ def shard(
         wnids: Text file with the classes to take from the dataset, one WNID or class folder a line.
         num_classes: How many classes of tiny, the first in WNID order, or of demo (20 or 40). Default: the list's, or the
             preset's.
-        class_list: Text file with the class of each number of wds, one a line. Default: classes.txt beside the tars.
+        class_list: Text file with the class of each number of wds, one a line. Default: classes.txt beside the tars. For
+            imagenet-v2 the 1,000 WNIDs, in any order.
         label: Field of the JSON files of wds that holds the class. Default: label.
         md5: File as md5sum writes it; archives that it names are read first, and refused if they differ.
         workers: Processes that write shards. Default: one per processor.

@@ -28,10 +28,12 @@ def predict_split(
     compute: Compute,
     workspace: Workspace,
     classifier: Classifier | None = None,
+    other_classes: bool = False,
 ) -> list[Artifact]:
     """Predict the split with every network, or find its predictions: `predictions/<weights>/<dataset>-<split>/<key>`.
 
-    `classifier` says how the networks are built and fed if they are not of this project.
+    `classifier` says how the networks are built and fed if they are not of this project. With `other_classes` those of this
+    project may have other classes than the images.
     """
     name, storage = dataset_name(shards), read_manifest(shards.path).settings
     jobs = [
@@ -42,6 +44,7 @@ def predict_split(
             classifier=classifier,
             factory_code=None if classifier is None else factory_code(classifier.factory),
             factory_folder=None if classifier is None else Path.cwd(),
+            other_classes=other_classes or None,
             dataset=name,
             split=split,
             **compute.shared(workspace.cluster),

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 
 from base.progress import Message
+from base.progress import Progress as Reporter
 from tasks.launch import Unit
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -88,6 +89,17 @@ class Display:
         elif job.is_line_due():
             self.log.info("%s: %s", name, job.describe())
         self.artifact.update(sum(job.count.percent for job in self.jobs.values()) / len(self.jobs), ", ".join(self.jobs))
+
+
+class Shown(Reporter):
+    """Shows what this process itself reports, as that of a unit of work."""
+
+    def __init__(self, display: Display, unit: Unit) -> None:
+        super().__init__()
+        self.display, self.unit = display, unit
+
+    def _write(self, message: Message) -> None:
+        self.display(self.unit, message)
 
 
 class _Count(NamedTuple):

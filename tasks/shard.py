@@ -1,11 +1,13 @@
 """A dataset's split to a set of shards."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 
 from base.errors import InputError
+from data_shards.datasets.archive import copies_reported
 from data_shards.datasets.dataset import Dataset, Source, Split
 from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
@@ -14,8 +16,13 @@ from tasks.compute import processors
 from tasks.job import WORK, Artifact, External
 from tasks.jobs.members import MEMBERS, MembersJob
 from tasks.jobs.shard import BAD, ShardJob
+from tasks.launch import Unit
 from tasks.make import make, partial_of, place
+from tasks.progress import Display, Shown, run_log
 from tasks.workspace import Workspace
+
+REPAIR = {False: "repair or remove the files", True: "fetch the archive again"}
+"""What to do about images that are files, and about images in an archive, which cannot be repaired there."""
 
 MAX_BAD_NAMED = 40
 
@@ -34,10 +41,11 @@ def shard_split(
         InputError: images that cannot be decoded, or another fault of the source; a damaged set, or one that leaves out images
             although that is an error.
     """
-    dataset = source.open(workspace.sources)
-    job = _job(dataset, source, split, config, workspace)
-    if not place(job, workspace).exists():
-        job = job.model_copy(update={"lists": _list_members(dataset, split, workspace)})
+    with Display(run_log()) as display, copies_reported(Shown(display, Unit("copy", (), f"copy of {source.kind} {split}"))):
+        dataset = source.open(workspace.sources)
+        job = _job(dataset, source, split, config, workspace)
+        archives = [] if place(job, workspace).exists() else dataset.archives(split)
+    job = job.model_copy(update={"lists": _list_members(archives, workspace)})
     try:
         made = make([job], workspace, processes=num_workers or processors())[0]
     except InputError as error:
@@ -61,9 +69,8 @@ def _job(dataset: Dataset, source: Source, split: Split, config: ShardConfig, wo
     )
 
 
-def _list_members(dataset: Dataset, split: Split, workspace: Workspace) -> dict[Path, Path]:
+def _list_members(archives: Sequence[Path], workspace: Workspace) -> dict[Path, Path]:
     """For each archive of a split, the list of its members."""
-    archives = dataset.archives(split)
     jobs = [MembersJob(archive=External(values=identity(root)), root=root) for root in archives]
     return {root: made.path / MEMBERS for root, made in zip(archives, make(jobs, workspace), strict=True)}
 
@@ -87,6 +94,6 @@ def _bad_images(directory: Path) -> InputError | None:
     named = [f"  {bad}" for bad in found[:MAX_BAD_NAMED]]
     if len(found) > MAX_BAD_NAMED:
         named.append(f"  and {len(found) - MAX_BAD_NAMED:,} more, in {directory}")
-    repair = "repair or remove them" if any(bad.source_offset is None for bad in found) else "fetch their archive again"
+    repair = " and ".join(REPAIR[inside] for inside in sorted({bad.source_offset is not None for bad in found}))
     advice = f"{repair}, or set bad_images to report to leave such images out and list them"
     return InputError("\n".join([f"{len(found):,} images cannot be decoded, of those read so far:", *named, advice]))

@@ -6,7 +6,7 @@ Imports Prefect only when a run has to wait.
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,7 +18,6 @@ from base.errors import InputError
 
 DEFAULT_WORKSPACE = Path("artifacts")
 LOCK = ".lock"
-SECONDS_BETWEEN_TRIES = 1.0
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 LOCAL_LOCKS = {
     "nfs": ("nolock", "local_lock=all", "local_lock=flock"),
@@ -68,13 +67,17 @@ def check_writable(path: Path, name: str = "the workspace", instead: str = "anot
 
 
 @contextmanager
-def locked(path: Path, reuse: bool = False, cluster: str | None = None) -> Iterator[Workspace]:
+def locked(
+    path: Path, reuse: bool = False, cluster: str | None = None, wait: Callable[[str], None] | None = None
+) -> Iterator[Workspace]:
     """Create the workspace if it is missing and hold it for this run.
 
-    If another run holds it, a run of a deployment waits.
+    If another run holds it, `wait` is told so, and this run goes on when that has ended. A run of a deployment, which nobody
+    watches, waits in any case.
 
     Raises:
-        InputError: it cannot be created or written to, its disk has no locks that other machines see, or another run holds it.
+        InputError: it cannot be created or written to, its disk has no locks that other machines see, or another run holds it
+            and this one does not wait.
     """
     path = path.expanduser().absolute()
     check_writable(path)
@@ -83,9 +86,9 @@ def locked(path: Path, reuse: bool = False, cluster: str | None = None) -> Itera
             f"the workspace {path} is on {kind}, whose locks other machines do not see, so that two runs could use it at once; "
             f"mount it with locks, or give another --workspace"
         )
-    lock = FileLock(path / LOCK, timeout=0, fallback_to_soft=False)
+    lock = FileLock(path / LOCK, fallback_to_soft=False)
     try:
-        _acquire(lock, path)
+        _acquire(lock, path, wait)
     except OSError as error:
         what = "lock" if error.errno in NO_LOCKS else "write to"
         raise InputError(f"cannot {what} the workspace {path} ({error.strerror}); give another --workspace") from error
@@ -115,24 +118,23 @@ def local_locks(path: Path, mounts: str) -> str | None:
     return None
 
 
-def _acquire(lock: BaseFileLock, path: Path) -> None:
-    """Lock the workspace, at once or, in a run of a deployment, when the other run has ended."""
+def _acquire(lock: BaseFileLock, path: Path, wait: Callable[[str], None] | None) -> None:
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout as error:
-        holder = (path / LOCK).read_text()
-        if not _is_deployed():
+        holder = f"{path} ({(path / LOCK).read_text()})"
+        wait = wait or _log_of_a_deployment()
+        if wait is None:
             raise InputError(
-                f"another run is using the workspace {path} ({holder}); wait until it ends, or give another --workspace"
+                f"another run is using the workspace {holder}; wait until it ends, or give another --workspace"
             ) from error
-        from tasks.progress import run_log
-
-        run_log().info("waiting until another run has left the workspace %s (%s)", path, holder)
-        lock.acquire(timeout=-1, poll_interval=SECONDS_BETWEEN_TRIES)
+        wait(f"waiting until the run that uses the workspace {holder} ends")
+        lock.acquire(poll_interval=1)
 
 
-def _is_deployed() -> bool:
-    """Whether this is a run of a deployment, which nobody watches."""
+def _log_of_a_deployment() -> Callable[[str], None] | None:
     from prefect.runtime import deployment
 
-    return deployment.id is not None
+    from tasks.progress import run_log
+
+    return None if deployment.id is None else run_log().info

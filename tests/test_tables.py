@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,13 +16,14 @@ import torch
 from model.evaluation.ensembles import Mix, average
 from model.evaluation.predictions import open_predictions, write_part
 from model.evaluation.rows import Evaluation, Measured
-from model.evaluation.schemas import COMPARISONS, ERROR_RATES, GAPS, PER_CLASS
+from model.evaluation.schemas import COMPARISONS, ERROR_RATES, GAPS, PER_CLASS, SHIFTS
 from model.evaluation.selection import SAME_MEASUREMENT
-from model.evaluation.tables import NAMES, write_tables
+from model.evaluation.shifts import shift_rows
+from model.evaluation.tables import NAMES, write_shifts, write_tables
 
 TEXT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text("utf-8")
 RECIPES = re.findall(r"\*\*(\d+)\. .*?```python\n(.*?)```", TEXT, flags=re.DOTALL)
-SCHEMAS = {"error_rates": ERROR_RATES, "comparisons": COMPARISONS, "per_class": PER_CLASS, "gaps": GAPS}
+SCHEMAS = {"error_rates": ERROR_RATES, "comparisons": COMPARISONS, "per_class": PER_CLASS, "gaps": GAPS, "shifts": SHIFTS}
 NUM_IMAGES, WNIDS = 300, [f"n{number:08d}" for number in range(20)]
 ROWS = [
     ("table2", "1 CNN", (0,)),
@@ -110,13 +112,16 @@ def demo(tmp_path_factory):
         files = [predict(workspace, member, digest, split) for member, digest in enumerate(digests)]
         now = datetime(2026, 1, day, tzinfo=UTC)
         evaluation = Evaluation("synthetic", split, 10, "demo", shards[split], "0a1b2c", None, now)
-        write_tables([measure(files, digests, *row) for row in ROWS], evaluation, workspace / "tables")
+        measured = [measure(files, digests, *row) for row in ROWS]
+        write_tables(measured, evaluation, workspace / "tables")
+    other = replace(evaluation, dataset="imagenet-v2-matched-frequency", split="test")
+    write_shifts(shift_rows(measured, evaluation, measured, other), workspace / "tables")
     assert all((workspace / "tables" / f"{name}.parquet").exists() for name in NAMES)
     return root
 
 
-def test_there_are_eleven_recipes():
-    assert [number for number, _ in RECIPES] == [str(number) for number in range(1, 12)]
+def test_there_are_twelve_recipes():
+    assert [number for number, _ in RECIPES] == [str(number) for number in range(1, 13)]
 
 
 @pytest.fixture(scope="module")

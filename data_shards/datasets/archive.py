@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import IO, Any
 
 from base.errors import ENVIRONMENT, InputError
 from base.files import atomic_write
+from base.progress import Progress, Silent
 from data_shards.datasets.image_files import kind_of_file, not_utf8, printable, walk
+from data_shards.datasets.unreadable import unreadable
 
 Member = tuple[tarfile.TarInfo, IO[bytes] | None]
 """A member of an archive, and its bytes if it is a file."""
@@ -27,23 +30,15 @@ Member = tuple[tarfile.TarInfo, IO[bytes] | None]
 Region = tuple[str, int | None, int | None]
 """A file's path, the offset of its first byte and its size; None, None for the whole file."""
 
-READABLE_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
-OTHER_COMPRESSIONS = {
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"7z\xbc\xaf\x27\x1c": "7-Zip",
-    b"Rar!\x1a\x07": "RAR",
-    b"\x04\x22\x4d\x18": "LZ4",
-    b"LZIP": "lzip",
-    b"\x1f\x9d": "compress",
-}
-"""By the first bytes of a file."""
-
 ZIP_METHODS = {0: "stored", 8: "Deflate", 12: "bzip2", 14: "LZMA"}
 """[PKWARE APPNOTE §4.4.5] The methods that Python reads."""
 OTHER_ZIP_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "zstd", 95: "xz", 96: "JPEG", 98: "PPMd"}
 ZIP_AES = 99
 ZIP_ENCRYPTED = 0x1 | 0x40 | 0x2000
 """[PKWARE APPNOTE §4.4.4] Flags of a file, or of a list of files, that needs a password."""
+
+_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=Silent())  # noqa: B039  # it keeps nothing
+"""Where copies are reported. Any property of a dataset may be the first to need its copy, so it is not an argument."""
 
 MAX_LINKS = 40
 """(ours) Links to links that are followed, as Linux does."""
@@ -79,7 +74,7 @@ def open_tree(root: Path, unpack_dir: Path, marker: str) -> Tree:
         InputError: `root` or its `marker` is missing, or `root` is neither a folder nor a whole archive that can be read.
     """
     if not root.exists():
-        raise InputError(f"no {root}; give the path of a folder or an archive that holds {marker}")
+        raise InputError(unreadable(root) or f"no {root}; give the path of a folder or an archive that holds {marker}")
     if root.is_dir():
         found = list(walk(root))
         files: dict[str, Region] = {name: (str(root / name), None, None) for name, kind in found if kind is None}
@@ -101,17 +96,6 @@ def check_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
     file.seek(tar.offset)
     if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end mark: it was cut short")
-
-
-def compression_of(file: IO[bytes]) -> str | None:
-    """Return how a file that is not a tar is compressed, by its first bytes; None if it is not, or unknown."""
-    try:
-        file.seek(0)
-        begin = file.read(8)
-    except tarfile.ReadError:  # a tar within a tar that was cut
-        return None
-    names = (READABLE_COMPRESSIONS | OTHER_COMPRESSIONS).items()
-    return next((name for magic, name in names if begin.startswith(magic)), None)
 
 
 def with_slashes(name: str) -> str:
@@ -194,6 +178,8 @@ def readable(archive: Path) -> Iterator[None]:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in ENVIRONMENT:
             raise  # the system's, such as a full disk; a wrong offset is an error of the archive
+        if sentence := unreadable(archive):
+            raise InputError(sentence) from error
         reason = str(error).partition(":\n")[0]  # tarfile adds a line for each kind of compression
         raise InputError(f"{archive} is neither a folder nor a whole tar, tar.gz or zip ({reason}); fetch it again") from error
 
@@ -227,15 +213,6 @@ def _tar_regions(path: Path) -> tuple[dict[str, Region], dict[str, str]]:
         else:
             files[name] = target
     return files, others
-
-
-def _check_compression(archive: Path) -> None:
-    with open(archive, "rb") as file:
-        compression = compression_of(file)
-    if compression in OTHER_COMPRESSIONS.values():
-        raise InputError(
-            f"{archive} is compressed with {compression}, which is not read here; unpack it and give the folder, or the tar"
-        )
 
 
 def _is_plain_tar(archive: Path) -> bool:
@@ -310,24 +287,39 @@ def tar_members(archive: Path | IO[bytes]) -> Iterator[Member]:
 
 
 def _plain_copy(archive: Path, unpack_dir: Path) -> Path:
-    _check_compression(archive)
+    if sentence := unreadable(archive):
+        raise InputError(sentence)
     status = archive.stat()
     members = zip_members(archive) if zipfile.is_zipfile(archive) else tar_members(archive)
     mark = f"{archive.name} {status.st_size} {status.st_mtime_ns}"
-    return copy_once(archive.name.split(".")[0], mark, unpack_dir, members)
+    return copy_once(archive.name.split(".")[0], mark, unpack_dir, members, status.st_size)
 
 
-def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member]) -> Path:
-    """Return the plain tar in `unpack_dir` that holds the members; write it if it is not there.
+@contextmanager
+def copies_reported(progress: Progress) -> Iterator[None]:
+    """Report within the block how far the copy of an archive is."""
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
 
-    Its name has a digest of `mark`, which tells the archives that the members come from.
+
+def copy_once(name: str, mark: str, unpack_dir: Path, members: Iterable[Member], num_bytes: int) -> Path:
+    """Return the plain tar in `unpack_dir` that holds the members; write it if it is not there, from its beginning.
+
+    Its name has a digest of `mark`, which tells the archives that the members come from; `num_bytes` is their size.
     """
     target = unpack_dir / f"{name}-{sha256(mark.encode(errors='surrogateescape')).hexdigest()[:12]}.tar"
     if target.exists():
         return target
     unpack_dir.mkdir(parents=True, exist_ok=True)
+    progress, number, done = _PROGRESS.get(), 0, 0
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for member, content in members:
+        for number, (member, content) in enumerate(members, start=1):
             tar.addfile(member, content)
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+            done += member.size
+            progress.report(min(done, num_bytes - 1), num_bytes, "bytes", f"{number:,} files to {target.name}")
+    progress.report(num_bytes, num_bytes, "bytes", f"{number:,} files to {target.name}")
     return target

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from base.errors import InputError
 from data_shards.datasets.finding import WNID
+from data_shards.datasets.unreadable import broken_link
 
 
 def text_lines(data: bytes) -> list[str]:
@@ -35,7 +36,8 @@ def existing_list(path: Path | None) -> Path | None:
     """
     path = path and path.expanduser().absolute()
     if path and not path.is_file():
-        raise InputError(f"no {path}; give the path of a text file with one WNID a line")
+        what = f"{path} is a folder" if path.is_dir() else f"no {path}"
+        raise InputError(broken_link(path) or f"{what}; give the path of a text file with one WNID a line")
     return path
 
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pla
 from base.errors import InputError
 from data_shards.datasets.devkit import Devkit
 from data_shards.datasets.image_files import PassedOver, not_utf8, printable
+from data_shards.datasets.unreadable import broken_link
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -166,7 +167,7 @@ class PathSource(Source, ABC):
         if not _is_utf8(str(path)):
             raise InputError(f"the path {printable(str(path))} is not UTF-8; rename its folders, or give another path")
         if not path.exists():
-            raise InputError(f"no {path}; give the path of the {self.kind} images")
+            raise InputError(broken_link(path) or f"no {path}; give the path of the {self.kind} images")
         return path
 
     def existing_folder(self) -> Path:

@@ -27,6 +27,7 @@ from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSourc
 from data_shards.datasets.finding import WNID, find, has_class_folders, identity
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import check_classes, read_members, read_passed_over
+from data_shards.datasets.unreadable import unreadable_in
 
 
 class FallRelease(NamedTuple):
@@ -171,7 +172,8 @@ class Fall(Dataset):
         if found := find(self.root, self.release.images):
             return found
         if not has_class_folders(self.root):
-            raise InputError(f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar")
+            missing = f"no {self.release.images[0]} in {self.root}, nor a synset's tar or folder such as n01440764.tar"
+            raise InputError(unreadable_in(self.root, (*self.release.images, "n????????.tar")) or missing)
         return self.root
 
     @cached_property
@@ -183,7 +185,8 @@ class Fall(Dataset):
         wrong = [name for name in found if not WNID.fullmatch(name)]
         if wrong or len(found) < 2:
             what = f"images in {wrong[0]!r}, which is not a WNID" if wrong else f"{len(found)} classes"
-            raise InputError(f"{self._images} holds {what}; expected one tar or folder a synset, named by its WNID")
+            wrong_names = f"{self._images} holds {what}; expected one tar or folder a synset, named by its WNID"
+            raise InputError(unreadable_in(self.root, ("n????????.tar",)) or wrong_names)
         return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from base.errors import InputError
 from data_shards.datasets.image_files import kind_of_entry, sorted_entries, walk
+from data_shards.datasets.unreadable import broken_link, unreadable_in
 
 WNID = re.compile(r"n\d{8}")
 """[devkit-1.0 readme] The name of a synset and, with a suffix, of its tar."""
@@ -22,18 +23,19 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 def find(root: Path, patterns: tuple[str, ...]) -> Path | None:
     """Return the first archive or folder below `root` that matches the first pattern with a match."""
     paths = (path for pattern in patterns for path in sorted(root.glob(pattern)))
-    return next((path for path in paths if path.is_dir() or path.name.endswith(ARCHIVE_SUFFIXES)), None)
+    return next((path for path in paths if path.is_dir() or (path.is_file() and path.name.endswith(ARCHIVE_SUFFIXES))), None)
 
 
 def need(root: Path, patterns: tuple[str, ...]) -> Path:
     """Return what `find` finds.
 
     Raises:
-        InputError: nothing matches.
+        InputError: nothing that can be read matches.
     """
     found = find(root, patterns)
     if found is None:
-        raise InputError(f"no {patterns[0]} in {root}; expected {' or '.join(patterns)}")
+        missing = f"no {patterns[0]} in {root}; expected {' or '.join(patterns)}"
+        raise InputError(unreadable_in(root, patterns) or missing)
     return found
 
 
@@ -43,7 +45,13 @@ def has_class_folders(root: Path) -> bool:
 
 
 def identity(root: Path) -> dict[str, Any]:
-    """Return names, sizes and modification times, which tell an archive or a folder from another."""
+    """Return names, sizes and modification times, which tell an archive or a folder from another.
+
+    Raises:
+        InputError: a link that leads to nothing.
+    """
+    if sentence := broken_link(root):
+        raise InputError(sentence)
     if not root.is_dir():
         stat = root.stat()
         return {"source": root.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

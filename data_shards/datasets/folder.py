@@ -17,6 +17,7 @@ from base.errors import InputError
 from data_shards.datasets.class_lists import choose, existing_list, nfc, suffix_of, unlisted
 from data_shards.datasets.dataset import SPLITS, Dataset, ImageClass, PathSource, Sample, Split, UserPath, as_table, in_order
 from data_shards.datasets.image_files import IMAGE_SUFFIXES, PassedOver, kind_of_entry, kind_of_file, sorted_entries, walk
+from data_shards.datasets.unreadable import broken_link
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ class ImageFolder(Dataset):
 
     def splits(self) -> dict[Split, str | None]:
         """Return the splits, and the folders that are missing."""
-        folders = {split: self.root / split for split in SPLITS}
-        return {split: None if folder.is_dir() else f"no folder {folder}" for split, folder in folders.items()}
+        return {split: None if (self.root / split).is_dir() else self._missing(split) for split in SPLITS}
 
     def samples(self, split: Split) -> pa.Table:
         """Return the split's images by class, then by name.
@@ -106,8 +106,19 @@ class ImageFolder(Dataset):
     def _split_folder(self, split: Split) -> Path:
         folder = self.root / split
         if not folder.is_dir():
-            raise InputError(f"no folder {folder}; expected class folders with images in {self.root}/train and {self.root}/val")
+            missing = f"{self._missing(split)}; expected class folders with images in {self.root}/train and {self.root}/val"
+            raise InputError(broken_link(folder) or missing)
         return folder
+
+    def _missing(self, split: Split) -> str:
+        """Return what is missing, as a phrase; it names the class folders that are beside the splits instead of in them."""
+        found = [name for name in _class_folders(self.root) if name not in SPLITS] if split == "train" else []
+        if not found:
+            return f"no folder {self.root / split}"
+        return (
+            f"no folder {self.root / split}, but {len(found):,} other folders in {self.root}, such as {found[0]}: if these are "
+            f"classes, move them into train, and some images of each into the same folders in val"
+        )
 
     def _empty_class(self, folder: Path, wnid: str) -> InputError:
         """Return the error for a class without images, which says what its folders hold instead."""

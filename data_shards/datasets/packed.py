@@ -11,7 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from base.errors import InputError
 from data_shards.datasets.archive import Member, copy_once
+from data_shards.datasets.dataset import Split
 from data_shards.datasets.finding import identity
 from data_shards.datasets.image_files import kind_of_file
 
@@ -60,13 +65,27 @@ def with_suffix(name: str, data: bytes) -> str:
 def copied(what: str, files: list[Path], images: Iterable[PackedImage], unpack_dir: Path) -> Path:
     """Return the plain tar with the images of some files; `what` begins its name. It is written if it is not there."""
     mark = "\n".join(str(identity(file)) for file in files)
-    return copy_once(what, mark, unpack_dir, map(_member, images))
+    return copy_once(what, mark, unpack_dir, map(_member, images), sum(file.stat().st_size for file in files))
 
 
 def copy_said(form: str, files: list[Path], copy: Path) -> str:
     """Return what the plan says of the copy."""
     read, written = (sum(path.stat().st_size for path in paths) for paths in (files, [copy]))
     return f"found {form}: {len(files):,} files of {read:,} bytes, read from their plain copy {copy} of {written:,} bytes"
+
+
+def check_labelled(images: pa.Table, split: Split, root: Path) -> None:
+    """Check that images have classes, unless they are for testing: then their labels may not be public, which is stored as −1.
+
+    Raises:
+        InputError: an image of another split without a class.
+    """
+    unlabelled = images.filter(pc.is_null(images["wnid"]))
+    if len(unlabelled) and split != "test":
+        raise InputError(
+            f"{root} holds {len(unlabelled):,} {split} images without a label, or with the label -1, such as "
+            f"{unlabelled['name'][0].as_py()}; expected a label for each image that is not for testing"
+        )
 
 
 def identities(files: list[Path]) -> list[dict[str, Any]]:

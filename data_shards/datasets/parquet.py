@@ -19,8 +19,9 @@ from data_shards.datasets.class_lists import choose, existing_list, suffix_of, u
 from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import read_members, read_passed_over
-from data_shards.datasets.packed import copied, copy_said, identities
+from data_shards.datasets.packed import check_labelled, copied, copy_said, identities
 from data_shards.datasets.parquet_files import PREFIXES, class_ids, find_parquet, folder_of, packed_images, read_columns
+from data_shards.datasets.unreadable import unreadable_in
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ImageParquet(Dataset):
         """
         (copy,) = self.archives(split)
         images = self._with_wnids(read_members(copy, self.lists[copy]))
+        check_labelled(images, split, self.root)
         if self.wnids:
             images = images.filter(pc.is_in(images["wnid"], value_set=pa.array(self._chosen)))
         absent = set(self._chosen).difference(pc.unique(images["wnid"]).to_pylist())
@@ -111,7 +113,8 @@ class ImageParquet(Dataset):
 
     def _missing(self, split: Split) -> str:
         expected = " or ".join(f"{prefix}-*.parquet" for prefix in PREFIXES[split])
-        return f"no {expected} in {self.root} or in its folder data"
+        missing = f"no {expected} in {self.root} or in its folder data"
+        return unreadable_in(self.root, PREFIXES[split]) or missing
 
     def _with_wnids(self, images: pa.Table) -> pa.Table:
         """Return images with their WNIDs instead of the copy's folders."""

@@ -16,6 +16,7 @@ from base.errors import InputError
 from data_shards.datasets.dataset import Split
 from data_shards.datasets.finding import WNID
 from data_shards.datasets.packed import PackedImage, with_suffix, wnid_and_name
+from data_shards.datasets.unreadable import unreadable
 
 PREFIXES: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("validation", "valid", "val"), "test": ("test",)}
 """How the files of each split begin; the first that is there is taken."""
@@ -71,7 +72,7 @@ def read_columns(file: Path) -> Columns:
     try:
         schema = pq.read_schema(file)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{file} is not a whole Parquet file ({error}); fetch it again") from error
+        raise InputError(unreadable(file) or f"{file} is not a whole Parquet file ({error}); fetch it again") from error
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     found = {feature.get("_type"): name for name, feature in reversed(features.items()) if isinstance(feature, dict)}
     if not {"Image", "ClassLabel"} <= found.keys():

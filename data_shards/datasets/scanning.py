@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import InputError
-from data_shards.datasets.archive import check_end, check_holes, compression_of, follow, target_of, with_slashes
+from data_shards.datasets.archive import check_end, check_holes, follow, target_of, with_slashes
 from data_shards.datasets.finding import WNID
 from data_shards.datasets.image_files import PassedOver, kind_of_entry, not_utf8, printable, sorted_entries, walk
 from data_shards.datasets.members import MEMBERS, PASSED_OVER, ROWS_AT_ONCE, ListedImage
+from data_shards.datasets.unreadable import compression_of
 
 Members = Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]
 

@@ -7,6 +7,8 @@ from pydantic import Field
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenet_v2 import ImageNetV2Source
+from data_shards.datasets.imagenet_variants import ImageNetVariantSource
 from data_shards.datasets.imagenette import ImagenetteSource
 from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
@@ -21,7 +23,9 @@ AnySource = Annotated[
     | FallSource
     | ParquetSource
     | WdsSource
-    | ImagenetteSource,
+    | ImagenetteSource
+    | ImageNetV2Source
+    | ImageNetVariantSource,
     Field(discriminator="kind"),
 ]
 """A source of any kind; `kind` decides its fields."""

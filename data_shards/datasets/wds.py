@@ -20,7 +20,8 @@ from data_shards.datasets.class_lists import choose, existing_list, suffix_of, t
 from data_shards.datasets.dataset import SAMPLES, Dataset, ImageClass, PathSource, Split, in_order
 from data_shards.datasets.image_files import PassedOver
 from data_shards.datasets.members import read_members, read_passed_over
-from data_shards.datasets.packed import PackedImage, copied, copy_said, identities
+from data_shards.datasets.packed import PackedImage, check_labelled, copied, copy_said, identities
+from data_shards.datasets.unreadable import unreadable_in
 from data_shards.datasets.wds_tars import Fields, about_sample, class_number, image_suffix, read_wds
 
 PATTERNS: dict[Split, tuple[str, ...]] = {
@@ -76,6 +77,7 @@ class WebDatasetTars(Dataset):
             InputError: a class without images, or two images of one class and name.
         """
         images = self._listed(split)
+        check_labelled(images, split, self.root)
         images = images.filter(pc.is_in(images["wnid"], value_set=pa.array([*self._chosen, None], pa.string())))
         absent = set(self._chosen).difference(pc.unique(images["wnid"]).to_pylist())
         if absent and images["wnid"].null_count < len(images):
@@ -106,7 +108,7 @@ class WebDatasetTars(Dataset):
         return next((found for pattern in PATTERNS[split] if (found := sorted(self.root.glob(pattern)))), [])
 
     def _missing(self, split: Split) -> str:
-        return f"no {' or '.join(PATTERNS[split])} in {self.root}"
+        return unreadable_in(self.root, PATTERNS[split]) or f"no {' or '.join(PATTERNS[split])} in {self.root}"
 
     @property
     def _mark(self) -> str:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from base.errors import InputError
-from model.evaluation.answers import Answers, Labels, judge
-from model.evaluation.error_rates import NUM_BEST, true_ranks
+from model.evaluation.answers import Answers, judge
+from model.evaluation.error_rates import true_ranks
 from model.evaluation.predictions import PredictionsFile
+from model.evaluation.scopes import Scope, whole
 
 Probs = NDArray[np.float32]
 Sums = NDArray[np.float64]
@@ -56,8 +57,11 @@ def _one_thread() -> Iterator[None]:
 
 
 @_one_thread()
-def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[Answers]:
+def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix], scope: Scope | None = None) -> list[Answers]:
     """Return the answers of each mix, all from one pass over the files; the order of the members does not matter.
+
+    `scope` says which images count, which classes are ranked and which are right; by default all images, all classes and the
+    images' own. Among some of the classes, log-probabilities are those of probabilities divided by their sum over these.
 
     Raises:
         InputError: there are no members, or members with other images or classes.
@@ -67,14 +71,16 @@ def average(members: Sequence[PredictionsFile], mixes: Sequence[Mix]) -> list[An
         _check_weights(mix)
     used = sorted({position for mix in mixes for position in mix.members})
     first = check_same([members[position] for position in used])
-    sheets = [_blank(first) for _ in mixes]
+    scope = scope or whole(first)
+    sheets = [scope.blank() for _ in mixes]
     for rows, blocks in _blocks(members, used, first):
-        true = None if first.class_indices is None else first.class_indices[rows]
+        places = scope.places(rows)
         for mix, sheet in zip(mixes, sheets, strict=True):
-            best, labels = judge(_mean(members, blocks, mix), true)
-            sheet.best[rows] = best
+            probs = scope.chosen(_mean(members, blocks, mix), rows)
+            sheet.best[places], labels = judge(probs, scope.true_classes(probs, places))
             if labels is not None and sheet.labels is not None:
-                sheet.labels.ranks[rows], sheet.labels.log_probs[rows] = labels.ranks, labels.log_probs
+                sheet.labels.ranks[places] = labels.ranks
+                sheet.labels.log_probs[places] = labels.log_probs - scope.log_totals(probs)
     return sheets
 
 
@@ -173,15 +179,6 @@ def _sum(members: Sequence[PredictionsFile], blocks: dict[int, Probs], mix: Mix)
 
 def _canonical(member: PredictionsFile) -> str:
     return str(member.about.get("weights", member.path))
-
-
-def _blank(first: PredictionsFile) -> Answers:
-    """Return empty answers to be filled in block by block: small arrays kept per block would fragment the memory."""
-    num_images, num_best = len(first), min(NUM_BEST, len(first.wnids))
-    labels = None
-    if first.class_indices is not None:
-        labels = Labels(first.class_indices, np.empty(num_images, np.int64), np.empty(num_images))
-    return Answers(first.image_ids, first.wnids, np.empty((num_images, num_best), np.int64), labels)
 
 
 def _check_weights(mix: Mix) -> None:

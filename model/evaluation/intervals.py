@@ -1,11 +1,12 @@
 """95 % confidence intervals of error rates and of their differences. Training does not import this."""
 
 from math import sqrt
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scipy.stats import binomtest
 
-from model.evaluation.error_rates import ErrorCounts
+if TYPE_CHECKING:  # it needs torch, which the page of a report does without
+    from model.evaluation.error_rates import ErrorCounts
 
 
 class Interval(NamedTuple):
@@ -34,6 +35,6 @@ def newcombe_interval(first: float, first_interval: Interval, second: float, sec
     return Interval(first - second - down, first - second + up)
 
 
-def is_at_chance(counts: ErrorCounts, num_classes: int) -> bool:
+def is_at_chance(counts: "ErrorCounts", num_classes: int) -> bool:
     """Return whether a network may be guessing: the 95 % interval of its top-1 error reaches that of a guess."""
     return wilson_interval(counts.top1_wrong, counts.num_images).high >= 1 - 1 / num_classes

@@ -59,6 +59,35 @@ def gains_as_text(comparisons: Sequence[Row]) -> str:
     return "\n".join(_gain(row) for row in gains if len(row["second_members"]) > 1)
 
 
+def shift_cells(shifts: Sequence[Row]) -> list[dict[str, str]]:
+    """Return both errors of each shift and their difference as text, by column."""
+    return [
+        {
+            "model": row["model"],
+            "images": images_of(row),
+            "rank": f"top-{row['rank']}",
+            "val %": _percent(row["val_error"]),
+            "val 95 %": _interval(row, "val"),
+            "error %": _percent(row["error"]),
+            "95 %": f"{100 * row['low']:.1f}–{100 * row['high']:.1f}",
+            "difference": _points(row["difference"]),
+            "difference 95 %": f"{_points(row['difference_low'])} to {_points(row['difference_high'])}",
+        }
+        for row in shifts
+    ]
+
+
+def shifts_as_text(shifts: Sequence[Row]) -> str:
+    """Return a line for each network or ensemble and other set: its top-1 error there against that on validation."""
+    return "\n".join(_shift(row) for row in shifts if row["rank"] == 1)
+
+
+def images_of(row: Row) -> str:
+    """Return what a row was measured on: `ilsvrc2012 val`, `ilsvrc2012 val, labels real`, `… among imagenet-a`."""
+    also = [f"{said} {row[name]}" for name, said in (("labels", "labels"), ("classes", "among")) if row[name] is not None]
+    return ", ".join([f"{row['dataset']} {row['split']}", *also])
+
+
 def _grid(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the headings, and the cells of each row."""
     cells = as_cells(rows)
@@ -78,6 +107,12 @@ def _gain(row: Row) -> str:
     )
 
 
+def _shift(row: Row) -> str:
+    change, low, high = (_points(row[name]) for name in ("difference", "difference_low", "difference_high"))
+    val = images_of({**row, "dataset": row["val_dataset"], "split": row["val_split"], "labels": None})
+    return f"{row['model']} on {images_of(row)} against {val}, top-1: {change} points, 95 % {low} to {high}"
+
+
 def _points(difference: float) -> str:
     rounded = round(100 * difference, 1)
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
@@ -86,7 +121,7 @@ def _points(difference: float) -> str:
 def _cells(row: Row) -> dict[str, str]:
     errors = [text for top in ("top1", "top5") for text in (_percent(row[f"{top}_error"]), _interval(row, top))]
     counts = [_count(row[name]) for name in ("top1_wrong", "top5_wrong", "num_images")]
-    values = [row["model"], f"{row['dataset']} {row['split']}", *errors, *counts, row["source"]]
+    values = [row["model"], images_of(row), *errors, *counts, row["source"]]
     return dict(zip(COLUMNS, values, strict=True))
 
 

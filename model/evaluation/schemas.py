@@ -120,6 +120,34 @@ GAPS = pa.schema(
     ]
 )
 
+SHIFTS = pa.schema(
+    [
+        ("table", pa.string()),
+        ("model", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("val_dataset", pa.string()),
+        ("val_split", pa.string()),
+        ("views", pa.int8()),
+        *_MEMBERS,
+        ("rank", pa.int8()),
+        *[
+            (f"{prefix}{name}", kind)
+            for prefix in ("val_", "")
+            for name, kind in (
+                ("num_images", pa.int64()),
+                ("wrong", pa.int64()),
+                *((name, pa.float64()) for name in ("error", "low", "high")),
+            )
+        ],
+        ("difference", pa.float64()),
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("val_shards", pa.string()),
+        *PROVENANCE,
+    ]
+)
+
 
 def append(known: pa.Table | None, rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Return the rows so far, of any version, and the new ones below them.

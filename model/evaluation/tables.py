@@ -1,6 +1,7 @@
 """Add the rows of one evaluation to the tables of a workspace. Called by `tasks.tabulate`.
 
-Reads and writes `error_rates`, `comparisons` and `per_class`; writes `gaps` and the selections `table1`, `table2`, `fall2009`.
+Reads and writes `error_rates`, `comparisons`, `per_class` and `shifts`; writes `gaps` and the selections `table1`, `table2`,
+`fall2009`.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from model.evaluation.parquet import write_whole
 from model.evaluation.published import error_rates
 from model.evaluation.rendering import as_latex, as_markdown
 from model.evaluation.rows import Evaluation, Measured, compared_rows, measured_row, per_class_rows
-from model.evaluation.schemas import COMPARISONS, PER_CLASS, Row, append
+from model.evaluation.schemas import COMPARISONS, PER_CLASS, SHIFTS, Row, append
 from model.evaluation.selection import TABLES, select
 
 NAMES = ("error_rates", *TABLES, "comparisons", "per_class", "gaps")
-"""The Parquet files that are written."""
+"""The Parquet files that every evaluation writes."""
 
 
 def write_tables(
@@ -46,6 +47,17 @@ def write_tables(
         write_text(directory / f"{name}.md", as_markdown(table.to_pylist()) + "\n")
         write_text(directory / f"{name}.tex", as_latex(table.to_pylist()) + "\n")
     return rows
+
+
+def write_shifts(rows: Sequence[Row], directory: Path) -> Path:
+    """Append rows to `shifts.parquet` in `directory`, which exists, and return its path.
+
+    Raises:
+        InputError: a newer version wrote the table.
+    """
+    table, path = append(_known(directory, "shifts"), rows, SHIFTS), directory / "shifts.parquet"
+    write_whole(path, [table], table.schema)
+    return path
 
 
 def _known(directory: Path, name: str) -> pa.Table | None:

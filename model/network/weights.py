@@ -1,8 +1,10 @@
 """A network on disk: one safetensors file, with what is needed to build the network and to feed it. Loading it runs no code."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -82,3 +84,18 @@ def copy_all_but_last(source: AlexNet, target: AlexNet) -> None:
         raise InputError(f"cannot fine-tune {target.config} from {source.config}: they must differ in their classes only")
     kept = {name: value for name, value in source.state_dict().items() if not name.startswith(("fc8.", "bottleneck."))}
     target.load_state_dict(kept, strict=False)
+
+
+def copy_classes(source: AlexNet, known: Sequence[str], target: AlexNet, wnids: Sequence[str]) -> None:
+    """Copy the rows of fc8 of the classes that both networks have, matched by WNID; the other rows stay as they are.
+
+    `known` and `wnids` are the classes of the outputs of `source` and of `target`. Both have the same layers otherwise, and
+    neither has a bottleneck.
+    """
+    places = {wnid: place for place, wnid in enumerate(known)}
+    rows = [(row, places[wnid]) for row, wnid in enumerate(wnids) if wnid in places]
+    if rows:
+        into, out_of = (list(column) for column in zip(*rows, strict=True))
+        with torch.no_grad():
+            target.fc8.weight[into] = source.fc8.weight[out_of]
+            target.fc8.bias[into] = source.fc8.bias[out_of]

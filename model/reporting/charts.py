@@ -12,6 +12,9 @@ WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 42, 350, 14, 190
 """The plot inside the picture."""
 
+BESIDE = 7
+"""By how much points that no line joins are moved to the side, so that they do not cover those of a line."""
+
 NUM_STYLES = 8
 """Lines that page.css tells apart by colour and dashes."""
 
@@ -26,6 +29,10 @@ class Series:
     points: Points
     style: int | None = None
     """Number of its colour and dashes; None for its place among the lines. Equal methods look equal in two charts."""
+    intervals: Points = ()
+    """The low and the high end of each point's interval, in the order of the points; none if they are not drawn."""
+    joined: bool = True
+    """Whether a line goes through the points."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Chart:
     series: Sequence[Series]
     x_ticks: Sequence[float] | None = None
     """Values at even distances, whatever they are; None for a scale from the lowest to the highest."""
+    x_labels: Sequence[str] | None = None
+    """What is written at the ticks instead of their values."""
 
     @property
     def styles(self) -> list[int]:
@@ -49,7 +58,7 @@ class Chart:
         points = [point for series in self.series for point in series.points]
         if not points:
             return Markup("")
-        y_ticks = nice_ticks(0.0, max(y for _, y in points))
+        y_ticks = nice_ticks(0.0, max([y for _, y in points] + [high for one in self.series for _, high in one.intervals]))
         x_ticks = self.x_ticks or nice_ticks(min(x for x, _ in points), max(x for x, _ in points))
         parts = [*self._grid(x_ticks, y_ticks), *(self._line(i, x_ticks, y_ticks) for i in range(len(self.series)))]
         head = Markup('<svg viewBox="0 0 {} {}" role="img" direction="ltr" aria-label="{}" {}>').format(
@@ -73,9 +82,9 @@ class Chart:
         ]
         columns = [
             Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                self._x(tick, x_ticks), BOTTOM + 16, _short(tick)
+                self._x(tick, x_ticks), BOTTOM + 16, label
             )
-            for tick in x_ticks
+            for tick, label in zip(x_ticks, self.x_labels or map(_short, x_ticks), strict=True)
         ]
         title = Markup('<text class="axis" x="{}" y="{}" text-anchor="middle" {}>{}</text>').format(
             (LEFT + RIGHT) / 2, BOTTOM + 34, _both("data", self.x_title), self.x_title["en"]
@@ -83,13 +92,19 @@ class Chart:
         return [*rows, *columns, title]
 
     def _line(self, number: int, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+        series = self.series[number]
+        beside = 0 if series.joined else BESIDE
+        intervals: Sequence[Sequence[float]] = series.intervals or [()] * len(series.points)
         at = [
-            (self._x(x, x_ticks), _scaled(y, y_ticks[0], y_ticks[-1], BOTTOM, TOP))
-            for x, y in sorted(self.series[number].points)
+            (self._x(x, x_ticks) + beside, *(_scaled(value, y_ticks[0], y_ticks[-1], BOTTOM, TOP) for value in (y, *ends)))
+            for (x, y), ends in sorted(zip(series.points, intervals, strict=True))
         ]
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
-        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in at) if len(at) <= 16 else ""
-        return Markup('<g class="line line-{}"><path d="{}"/>{}</g>').format(self.styles[number], path, Markup(dots))
+        lines = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, *_ in at) if series.joined else ""
+        spans = "".join(f"M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}" for x, _, *ends in at if ends)
+        path = f'<path d="{lines}"/>' * bool(lines) + f'<path class="interval" d="{spans}"/>' * bool(spans)
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y, *_ in at)
+        shown = path + dots * (len(at) <= 16 or not series.joined)
+        return Markup('<g class="line line-{}">{}</g>').format(self.styles[number], Markup(shown))
 
     def _x(self, value: float, ticks: Sequence[float]) -> float:
         if self.x_ticks is None:

@@ -32,8 +32,11 @@ from model.reporting.sections import (
     gain_table,
     learning_charts,
     rate_tables,
+    retraining_charts,
+    retraining_table,
     retrieval_charts,
     retrieval_table,
+    shift_table,
     specialisation_table,
 )
 
@@ -43,7 +46,7 @@ TEMPLATE, STYLE, SCRIPT = "page.html", "page.css", "page.js"
 PANEL_SIDE = 256
 """(ours) Pixels of a panel's image."""
 
-SECTIONS = ("claims", "rates", "curves", "kernels", "panels", "retrieval", "queries", "provenance")
+SECTIONS = ("claims", "rates", "curves", "retraining", "kernels", "panels", "retrieval", "queries", "provenance")
 """In the order of the page. One without content is left out."""
 
 
@@ -59,6 +62,10 @@ class Report:
     """Rows of `error_rates`, published and measured, those of one table together."""
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `comparisons`; the first row's first model is what ensembles are compared with."""
+    shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `shifts`."""
+    retrainings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `retrainings` of the champions among the networks."""
     curves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """`metrics.parquet` of each run."""
     kernels: Mapping[str, Sequence[NDArray[np.floating]]] = field(default_factory=dict)
@@ -162,7 +169,10 @@ def _sections(report: Report, gallery: Mapping[str, Any] | None) -> dict[str, An
         "claims": [] if all(frame.empty for frame in vars(tables).values()) else claims(tables),
         "rates": [] if report.rates.empty else list(rate_tables(report.rates, provenance)),
         "gains": None if report.comparisons.empty else gain_table(report.comparisons, provenance),
+        "shifts": None if report.shifts.empty else shift_table(report.shifts, provenance),
         "curves": learning_charts(report.curves) if report.curves else [],
+        "retraining": None if report.retrainings.empty else retraining_table(report.retrainings, provenance),
+        "retraining_charts": [] if report.retrainings.empty else retraining_charts(report.retrainings),
         "kernels": [
             (name, f"kernels/{number}.png", towers[0].shape[0], kernel_sheet(towers).shape)
             for number, (name, towers) in enumerate(report.kernels.items())

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from model.evaluation.intervals import wilson_interval
+from model.evaluation.rendering import images_of
 from model.reporting.catalogue import Text, catalogue, plain, text
 from model.reporting.charts import Chart, Series
 from model.reporting.claims import number, p_value
@@ -21,6 +23,9 @@ SCORES = ("map", "p6", "p100", "recall6_at_100", "radius2_precision", "dead_bits
 """The columns of `retrieval` that the page shows."""
 
 UNKNOWN = "–"
+
+MAX_RUNS, MAX_LABELS = 40, 8
+"""Retrainings in the chart, and dates below it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,13 @@ def gain_table(comparisons: pd.DataFrame, provenance: Provenance) -> TableView:
     return TableView(text("gains.caption"), headings, [_gain_line(row, provenance) for row in gains])
 
 
+def shift_table(shifts: pd.DataFrame, provenance: Provenance) -> TableView:
+    """Return each network on validation and on another test set, or by other labels."""
+    headings = [text("rates.model"), *(text(f"shifts.{name}") for name in ("images", "rank", "val", "other", "change"))]
+    lines = [_shift_line(row, provenance) for row in shifts.to_dict("records")]
+    return TableView(text("shifts.caption"), [*headings, text("rates.source")], lines)
+
+
 def specialisation_table(rows: pd.DataFrame, provenance: Provenance) -> TableView:
     """Return the paper's figure and each network: how coloured the kernels of each tower are."""
     names = ("per_tower", "coloured", "mean", "auc")
@@ -129,6 +141,73 @@ def learning_charts(runs: Mapping[str, pd.DataFrame]) -> list[Chart]:
     ]
 
 
+def retraining_table(runs: pd.DataFrame, provenance: Provenance) -> TableView:
+    """Return a line for each run, the last first: what it found, and what it decided and why."""
+    names = ("when", "decision", "images", "champion", "challenger", "difference", "reason")
+    headings = [text(f"retraining.{name}") for name in names] + [text("rates.source")]
+    lines = [_run_line(row, provenance) for row in reversed(runs.to_dict("records"))]
+    return TableView(text("retraining.caption"), headings, lines)
+
+
+def retraining_charts(runs: pd.DataFrame) -> list[Chart]:
+    """Return the errors of champion and challenger, with their 95 % intervals, of each run that has compared them."""
+    compared = runs[runs["challenger_wrong"].notna()].tail(MAX_RUNS).reset_index(drop=True)
+    if compared.empty:
+        return []
+    series = [_errors(compared[compared["champion_wrong"].notna()], "champion", 0, joined=True)]
+    series += [
+        _errors(some, "challenger", 1 + place, decision)
+        for place, decision in enumerate(("promoted", "undecided", "kept"))
+        if len(some := compared[compared["decision"] == decision])
+    ]
+    every = max(1, -(-len(compared) // MAX_LABELS))
+    labels = [f"{at:%m-%d}" if place % every == 0 else "" for place, at in enumerate(compared["finished_at"])]
+    shown = [one for one in series if one.points]
+    return [
+        Chart(
+            text("retraining.error"), text("retraining.run"), shown, x_ticks=list(map(float, compared.index)), x_labels=labels
+        )
+    ]
+
+
+def _errors(runs: pd.DataFrame, who: str, style: int, decision: str | None = None, joined: bool = False) -> Series:
+    """The errors of the champion, or of the challengers with one decision, with Wilson's intervals."""
+    counts = [(int(wrong), int(num)) for wrong, num in zip(runs[f"{who}_wrong"], runs["num_eval"], strict=True)]
+    name = text(f"retraining.{who}") if decision is None else text(f"retraining.challenger_{decision}")
+    points = [(float(at), wrong / num) for at, (wrong, num) in zip(runs.index, counts, strict=True)]
+    return Series(name, points, style, [wilson_interval(*one) for one in counts], joined)
+
+
+def _run_line(row: Row, provenance: Provenance) -> Line:
+    counts = [row[f"images_{what}"] for what in ("added", "removed", "relabelled")]
+    changes = UNKNOWN if _unknown(counts[0]) else " ".join(f"{s}{int(n):,}" for s, n in zip("+−~", counts, strict=True))
+    difference, aside = UNKNOWN, ""
+    if not _unknown(row["difference"]):
+        difference, low, high = (_points(-row[name]) for name in ("difference", "difference_high", "difference_low"))
+        aside = f"{low} … {high}"
+    cells = [
+        Cell(text(f"retraining.{row['decision']}")),
+        Cell(changes),
+        *(_share_wrong(row, f"{who}_wrong") for who in ("champion", "challenger")),
+        Cell(difference, aside),
+        Cell(str(row["reason"])),
+    ]
+    members = [row[who] for who in ("champion", "challenger") if not _unknown(row[who])]
+    origin = provenance.number({**row, "members": members, "shards": row["data_version"], "created_at": row["finished_at"]})
+    return Line(f"{row['finished_at']:%Y-%m-%d %H:%M}", cells, origins=() if origin is None else (origin,))
+
+
+def _unknown(value: Any) -> bool:
+    return bool(pd.isna(value))
+
+
+def _share_wrong(row: Row, name: str) -> Cell:
+    if _unknown(row[name]):
+        return Cell(UNKNOWN, "")
+    low, high = wilson_interval(int(row[name]), int(row["num_eval"]))
+    return Cell(f"{100 * row[name] / row['num_eval']:.1f}", f"{100 * low:.1f}–{100 * high:.1f}")
+
+
 def _rate_line(row: Row, provenance: Provenance) -> Line:
     views: str = UNKNOWN if pd.isna(row["views"]) else str(int(row["views"]))
     images: str = UNKNOWN if pd.isna(row["num_images"]) else f"{int(row['num_images']):,}"
@@ -152,6 +231,18 @@ def _gain_line(row: Row, provenance: Provenance) -> Line:
         Cell(p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")),
     ]
     return _line(text("gains.against", first=row["first"], second=row["second"]), cells, {**row, **members}, provenance)
+
+
+def _shift_line(row: Row, provenance: Provenance) -> Line:
+    change, low, high = (_points(row[name]) for name in ("difference", "difference_low", "difference_high"))
+    cells = [
+        Cell(images_of({**row, **{name: None if pd.isna(row[name]) else row[name] for name in ("labels", "classes")}})),
+        Cell(text(f"gains.top{row['rank']}")),
+        _rate(row, "val"),
+        Cell(f"{100 * row['error']:.1f}", f"{100 * row['low']:.1f}–{100 * row['high']:.1f}"),
+        Cell(change, f"{low} … {high}"),
+    ]
+    return _line(str(row["model"]), cells, row, provenance)
 
 
 def _points(difference: float) -> str:

@@ -39,6 +39,9 @@ class PredictJob(Job):
     """SHA-256 of the file that holds its factory."""
     factory_folder: Resource[Path | None] = None
     """Where the module of its factory may be, besides what is installed: the folder that the user stands in."""
+    other_classes: bool | None = None
+    """Whether a network of this project may have other classes than the images: outputs of classes that the images lack are
+    left out of the ranking, and images of a class without an output count as wrong. By default both are refused."""
     dataset: Resource[str]
     split: Resource[str]
     devices: Resource[tuple[str, ...]] = ("cpu",)

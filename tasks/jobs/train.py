@@ -39,6 +39,8 @@ class TrainJob(Job):
     """`colours.json` of the training set, with the mean image beside it."""
     initial: Weights | None = None
     """Weights to fine-tune: all layers but the last are copied."""
+    keep_classes: bool | None = None
+    """Whether the rows of the last layer are copied too, for the classes that these weights know; None for no."""
     network: NetworkConfig
     training: TrainConfig
     devices: Resource[tuple[str, ...]] = ("cpu",)

@@ -35,20 +35,24 @@ class Opened(NamedTuple):
     """What its files say about its inputs."""
 
 
-def open_network(weights: Path, shards: ShardSet, device: torch.device) -> Opened:
-    """Return the network of a weights file of this project.
+def open_network(weights: Path, shards: ShardSet, device: torch.device, other_classes: bool = False) -> Opened:
+    """Return the network of a weights file of this project. With `other_classes` it may have other classes than the images.
 
     Raises:
         InputError: its classes are not those of the shards, or its crops do not fit their images.
     """
     network, info = load_weights(weights)
-    if info.wnids != shards.wnids:
+    columns = None
+    if other_classes:
+        places = {wnid: place for place, wnid in enumerate(info.wnids)}
+        columns = torch.tensor([places.get(wnid, len(places)) for wnid in shards.wnids], device=device)
+    elif info.wnids != shards.wnids:
         raise InputError(
             f"{weights} has {len(info.wnids):,} classes and {shards.directory} has {len(shards.wnids):,}, "
             f"or different ones; test it on the images of its own classes"
         )
     check_crop(network.config.crop, weights, shards, "shard with a larger side")
-    predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours))
+    predictor = Predictor(network.place(device, device), partial(subtract_mean, colours=info.colours), columns)
     mean = info.colours.mean if info.colours.mean_image is None else "mean image"
     return Opened(predictor, network.config.crop, {"mean": mean, "scale": (1, 1, 1)})
 

@@ -84,7 +84,7 @@ def _network(job: PredictJob, shards: ShardSet, device: torch.device, say: Calla
     """Return our own network, or any classifier. What was done to fit its weights and classes goes to `say`."""
     classifier, weights = job.classifier, job.weights.path
     if classifier is None:
-        return open_network(weights, shards, device)
+        return open_network(weights, shards, device, bool(job.other_classes))
     import_from(job.factory_folder or Path.cwd())
     check_crop(classifier.input_size, weights, shards, f"give --storage square{classifier.input_size} or more")
     predictor, wnids = build_classifier(classifier, weights, shards.wnids, device, say)

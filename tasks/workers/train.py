@@ -6,7 +6,7 @@ killed resumes from the newest. If the job asks for replicas, this process start
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from data_shards.shard_set import ShardSet
 from model.network.alexnet import AlexNet
 from model.network.inputs import Colours
 from model.network.precision import allow_tf32
-from model.network.weights import WeightsInfo, copy_all_but_last, load_weights, save_weights
+from model.network.weights import WeightsInfo, copy_all_but_last, copy_classes, load_weights, save_weights
 from model.training.checkpoint import Checkpoints
 from model.training.events import Events
 from model.training.loop import StoppedError, Trainer
@@ -65,7 +65,7 @@ def _train(
     training, validation = _loaders(job, devices[0], train, val, replicas)
     with closing(Events(directory / EVENTS)) as events:
         trainer = Trainer(
-            network=_network(job, devices),
+            network=_network(job, devices, train.wnids),
             config=job.training,
             colours=_colours(job, devices[0]),
             num_images=len(train),
@@ -149,10 +149,13 @@ def _colours(job: TrainJob, device: torch.device) -> Colours:
     return colours.model_copy(update={"mean_image": torch.from_numpy(centre).to(device)})
 
 
-def _network(job: TrainJob, devices: tuple[torch.device, torch.device]) -> AlexNet:
+def _network(job: TrainJob, devices: tuple[torch.device, torch.device], wnids: Sequence[str]) -> AlexNet:
     network = AlexNet(job.network).initialise(job.training.seed, job.training.initial)
     if job.initial is not None:
-        copy_all_but_last(load_weights(job.initial.path)[0], network)
+        initial, info = load_weights(job.initial.path)
+        copy_all_but_last(initial, network)
+        if job.keep_classes:
+            copy_classes(initial, info.wnids, network, wnids)
     on_gpu = devices[0].type == "cuda"
     one_piece = job.layout == "one-piece" or (job.layout == "replicas" and on_gpu)
     return network.place(*devices, one_piece)

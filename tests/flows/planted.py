@@ -79,6 +79,31 @@ def stubborn(workspace: Path = Path("made")) -> None:
 
 
 @flow
+def tabulate_on_and_on(weights: list[Path], workspace: Path = Path("made")) -> None:
+    """Tabulate the same predictions without an end.
+
+    Args:
+        weights: Networks of the demo that have been scored.
+        workspace: Has their predictions.
+    """
+    from flows.presets import DEMO  # seconds, which the other flows need not wait for
+    from flows.rows import evaluation_rows, names_of
+    from tasks.compute import choose_compute
+    from tasks.predict import predict_split
+    from tasks.shard import shard_split
+    from tasks.tabulate import write_error_rates
+    from tasks.train import open_weights
+    from tasks.workspace import locked
+
+    networks, rows = [open_weights(path) for path in weights], evaluation_rows("evaluation", names_of(weights, None))
+    with locked(workspace) as made_in:
+        shards = shard_split(DEMO.target, "val", DEMO.shards, made_in)
+        predictions = predict_split(networks, shards, "val", 10, choose_compute("cpu", None), made_in)
+        while True:
+            write_error_rates(rows, predictions, networks, shards, "val", 10, "demo", made_in)
+
+
+@flow
 def full_disk() -> None:
     """Fail as the operating system does."""
     Path("/dev/full").write_text("a")

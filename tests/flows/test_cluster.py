@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from base.errors import InputError
 from data_shards.planning import ShardConfig
@@ -22,15 +21,10 @@ from tasks.shard import shard_split
 from tasks.workspace import Workspace
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture
+def environment(prefect_server: str, tmp_path: Path) -> dict[str, str]:
     """Return what a shell has where a Prefect server runs."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield {
-            **os.environ,
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),
-        }
+    return {**os.environ, "PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path / "home")}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import inspect
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """Return the folder of Prefect's database, which takes ten seconds to make."""
-    return tmp_path_factory.mktemp("home")
+@pytest.fixture
+def home(prefect_home, tmp_path):
+    """Return the PREFECT_HOME of a program that has a server of its own."""
+    return prefect_home(tmp_path / "home")
 
 
 FLOWS = [
@@ -36,25 +38,15 @@ FLOWS = [
     "submit",
     "score",
     "reproduce",
+    "retrain",
+    "champion",
 ]
 
 
-def call(flow, *options, home, **variables):
-    return call_module(f"flows.{flow}", *options, home=home, **variables)
-
-
-def call_module(module, *options, home, **variables):
-    command = [sys.executable, "-m", module, *map(str, options)]
-    environment = {"PREFECT_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), **variables}
-    return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
-    )
-
-
 @pytest.mark.parametrize("name", FLOWS)
-def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
+def test_every_parameter_of_a_flow_is_an_option_with_help(name, program):
     flow = getattr(importlib.import_module(f"flows.{name}"), name)
-    result = call(name, "--help", home=tmp_path)
+    result = program(f"flows.{name}", "--help")
     assert result.returncode == 0
     for parameter in inspect.signature(flow.fn).parameters:
         assert f"--{parameter.replace('_', '-')}" in result.stdout
@@ -80,15 +72,19 @@ def test_every_parameter_of_a_flow_is_an_option_with_help(name, tmp_path):
         ),
     ],
 )
-def test_a_wrong_option_gets_one_sentence(flow, options, message, home):
-    result = call(flow, *options, home=home)
+def test_a_wrong_option_gets_one_sentence(flow, options, message, program):
+    result = program(f"flows.{flow}", *options)
     assert result.returncode != 0
     assert message in " ".join(result.stdout.replace("│", " ").split())
     assert "Traceback" not in result.stdout
 
 
 def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
-    result = call("train", home=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [sys.executable, "-m", "tests.flows.planted", "fine"]
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=120, check=False
+    )
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == (
         "error: Failed to reach API at http://127.0.0.1:9/api/, to which PREFECT_API_URL points; "
@@ -106,8 +102,8 @@ def test_a_server_that_is_not_there_gets_one_sentence(tmp_path):
         (["fine", "--count", "0"], "count: Input should be greater than 0"),
     ],
 )
-def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, home):
-    result = call_module("tests.flows.planted", *flow, home=home)
+def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, program):
+    result = program("tests.flows.planted", *flow)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     assert lines[-1].startswith("error: ")
@@ -123,8 +119,8 @@ def test_an_error_that_the_user_can_correct_ends_in_one_sentence(flow, message, 
         ("worker_bug", "in bug\n    print(", "error: the work: the worker 'planted' ended with exit code 1"),
     ],
 )
-def test_a_bug_in_a_task_or_a_worker_keeps_its_traceback_which_is_shown_once(flow, place, message, home):
-    result = call_module("tests.flows.planted", flow, home=home)
+def test_a_bug_in_a_task_or_a_worker_keeps_its_traceback_which_is_shown_once(flow, place, message, program):
+    result = program("tests.flows.planted", flow)
     assert result.returncode == 1
     for text in ("Traceback (most recent call last)", place, message):
         assert result.stdout.count(text) == 1, result.stdout
@@ -142,41 +138,68 @@ def test_a_result_is_the_last_line_and_alone_on_standard_output(home):
 CONTINUES = "; the same command continues with what is missing"
 
 
+KEEPS = " keeps every finished step and the last checkpoint of a training"
+NOTHING = "interrupted: nothing was made yet"
+
+
 @pytest.mark.parametrize(
-    ("flow", "sent", "code", "sentence"),
+    ("flow", "has_server", "sent", "code", "sentence"),
     [
-        ("endless", [signal.SIGINT], 130, f"interrupted: nothing was made yet{CONTINUES}"),
-        ("endless", [signal.SIGTERM], 143, f"interrupted: nothing was made yet{CONTINUES}"),
-        (
-            "stubborn",
-            [signal.SIGINT],
-            130,
-            f"interrupted: made keeps every finished step and the last checkpoint of a training{CONTINUES}",
-        ),
-        ("stubborn", [signal.SIGINT] * 2, 130, f"interrupted twice: ended at once{CONTINUES}"),
+        ("endless", False, [signal.SIGINT], 130, NOTHING + CONTINUES),
+        ("endless", True, [signal.SIGINT], 130, NOTHING + CONTINUES),
+        ("endless", False, [signal.SIGTERM], 143, NOTHING + CONTINUES),
+        ("stubborn", True, [signal.SIGINT], 130, f"interrupted: made{KEEPS}{CONTINUES}"),
+        ("stubborn", False, [signal.SIGINT] * 2, 130, f"interrupted twice: ended at once{CONTINUES}"),
     ],
 )
-def test_ctrl_c_and_sigterm_end_a_run_its_workers_and_its_server(flow, sent, code, sentence, home):
-    """On a terminal, which sends SIGINT to every process; SIGTERM is for the flow's process alone."""
+def test_ctrl_c_and_sigterm_end_a_run_its_workers_and_its_own_server(flow, has_server, sent, code, sentence, home, request):
+    variables = request.getfixturevalue("server") if has_server else {}
+    found, shown = _on_a_terminal([flow], "0/1 images", sent, PREFECT_HOME=str(home), **variables)
+    assert found == code, shown
+    assert shown.splitlines()[-1] == sentence
+    assert "Traceback" not in shown
+
+
+def test_ctrl_c_while_tables_are_written_leaves_whole_tables(reproduced, server, tmp_path):
+    workspace = shutil.copytree(reproduced[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+    words = ["tabulate_on_and_on", "--workspace", str(workspace), "--weights"]
+    words += map(str, sorted(workspace.glob("runs/*/*/weights.safetensors")))
+    found, shown = _on_a_terminal(words, "'tabulate val' - Finished", [signal.SIGINT], **server)
+    assert found == 130, shown
+    assert shown.splitlines()[-1] == f"interrupted: {workspace}{KEEPS}{CONTINUES}"
+    assert "Traceback" not in shown
+    assert not list((workspace / "tables").glob("*.partial"))
+    for path in (workspace / "tables").glob("*.parquet"):
+        assert len(pd.read_parquet(path)), path
+    models = list(pd.read_parquet(workspace / "tables" / "error_rates.parquet")["model"])
+    assert models.count("2 networks") == models.count("demo-cnn-0") >= 1, "half an evaluation"
+
+
+def _on_a_terminal(words, until, sent, **variables):
+    """Send signals to a planted flow once it shows `until`; return its exit code and what it showed.
+
+    On a terminal SIGINT goes to every process. SIGTERM is sent to the flow's process alone.
+    """
     terminal, inside = pty.openpty()
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.flows.planted", flow],
+        [sys.executable, "-m", "tests.flows.planted", *words],
         stdin=inside,
         stdout=inside,
         stderr=inside,
-        env={**os.environ, "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"},
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "1000", **variables},
         preexec_fn=_as_on_a_terminal,
     )
     os.close(inside)
     try:
-        shown = _shown_after(run, terminal, sent)
-        assert run.wait(20) == code, shown
-        assert shown.splitlines()[-1] == sentence
-        assert "Traceback" not in shown
+        shown = _shown_after(run, terminal, until, sent)
+        code = run.wait(20)
         assert not living(run.pid)
     finally:
+        os.close(terminal)
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    return code, shown
 
 
 def _as_on_a_terminal():
@@ -185,19 +208,18 @@ def _as_on_a_terminal():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests may be a background job, which ignores it
 
 
-def _shown_after(run, terminal, sent):
-    """Send the signals once the worker has said something; return all that the terminal shows until the end."""
-    shown, deadline = "", time.monotonic() + 90
-    while "0/1 images" not in shown:
+def _shown_after(run, terminal, until, sent):
+    """Send the signals once `until` is shown; return all that the terminal shows until the end."""
+    shown, deadline = "", time.monotonic() + 300
+    while until not in shown:
         assert time.monotonic() < deadline, shown
         shown += os.read(terminal, 65536).decode()
-    time.sleep(2)
     for which in sent:
+        time.sleep(1)
         if which == signal.SIGINT:
             os.write(terminal, b"\x03")
         else:
             run.send_signal(which)
-        time.sleep(1)
     deadline = time.monotonic() + 60
     with suppress(OSError):  # the last process has closed the terminal
         while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
@@ -224,9 +246,9 @@ def folder(tmp_path, content):
     return tmp_path / "images"
 
 
-def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, home):
+def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, program):
     source = folder(tmp_path, b"hello, world")
-    result = call("shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w", home=home)
+    result = program("flows.shard", "--dataset", "folder", "--archives", source, "--workspace", tmp_path / "w")
     assert result.returncode == 1
     said = result.stdout
     assert "Traceback" not in said
@@ -234,5 +256,5 @@ def test_a_text_file_named_jpg_gets_one_sentence_at_the_end(tmp_path, home):
     assert head == "error: 2 images cannot be decoded, of those read so far:"
     bad = [f"  x.jpg, class n{n} ({source}/train/n{n}/x.jpg): not an image; it begins with b'hello, world'" for n in (1, 2)]
     assert sorted((first, second)) == bad
-    assert advice == "repair or remove them, or set bad_images to report to leave such images out and list them"
+    assert advice == "repair or remove the files, or set bad_images to report to leave such images out and list them"
     assert sum("error" in line.lower() for line in said.splitlines()) == 1

@@ -34,7 +34,14 @@ def closed(required: list[str], **properties: Any) -> dict[str, Any]:
 
 
 TEXT = {"type": "string", "minLength": 1}
-SCHEDULE = closed(["slug", "cron", "timezone", "active"], slug=TEXT, cron=TEXT, timezone=TEXT, active={"type": "boolean"})
+SCHEDULE = closed(
+    ["slug", "cron", "timezone", "active"],
+    slug=TEXT,
+    cron=TEXT,
+    timezone=TEXT,
+    active={"type": "boolean"},
+    parameters={"type": "object"},
+)
 DEPLOYMENT = closed(
     ["name", "entrypoint", "description", "tags", "parameters", "work_pool"],
     name=TEXT,
@@ -54,7 +61,9 @@ def check(project: dict[str, Any]) -> None:
     for deployment in project["deployments"]:
         entrypoint = deployment["entrypoint"]
         flow = load_flow_from_entrypoint(entrypoint)
-        flow.validate_parameters({**NO_DEFAULT.get(entrypoint, {}), **deployment["parameters"]})
+        given = {**NO_DEFAULT.get(entrypoint, {}), **deployment["parameters"]}
+        for own in ({}, *(schedule.get("parameters", {}) for schedule in deployment.get("schedules", []))):
+            flow.validate_parameters({**given, **own})
 
 
 def all_flows() -> Iterator[str]:
@@ -82,7 +91,7 @@ def test_the_file_as_it_stands_is_good() -> None:
     [
         {},
         {"name": "nightly"},
-        {"schedules": None},
+        {"schedules": [{"slug": "a", "cron": "0 * * * *", "timezone": "UTC", "active": True, "parameters": {"seed": 1}}]},
         {"schedules": [{"slug": "hourly", "cron": "0 * * * *", "timezone": "Europe/Vienna", "active": True}]},
         {"parameters": {}},
         {"parameters": {"preset": "tiny", "source": "/data/tiny-imagenet-200.zip", "epochs": 2}},
@@ -101,6 +110,10 @@ def test_a_good_deployment_passes(changes: dict[str, Any]) -> None:
         ({"work_pool": {"name": "default"}}, "'alexnet' was expected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "activ": False}]}, "'activ' was unexpected"),
         ({"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "active": "no"}]}, "not of type 'boolean'"),
+        (
+            {"schedules": [{"slug": "a", "cron": "0 3 * * *", "timezone": "UTC", "active": True, "parameters": {"sed": 1}}]},
+            "sed",
+        ),
         ({"tags": None}, "'tags' is a required property"),
         ({"description": "Runs it."}, "too short"),
         ({"entrypoint": "flows/reproduce.py:reproduce"}, "does not match"),
@@ -132,7 +145,8 @@ def test_no_deployment_takes_the_place_of_another() -> None:
     assert len(DEPLOYMENTS) == len(PROJECT["deployments"])
 
 
-def test_the_nightly_run_is_there_and_asleep() -> None:
+def test_the_schedules_of_retraining_are_there_and_asleep() -> None:
     schedules = {name: deployment["schedules"] for name, deployment in DEPLOYMENTS.items() if "schedules" in deployment}
     nightly = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
-    assert schedules == {"flows.reproduce.reproduce/demo": [nightly]}
+    weekly = {"slug": "weekly-from-scratch", "cron": "0 5 * * 0", "timezone": "UTC", "active": False}
+    assert schedules == {"flows.retrain.retrain/folder": [nightly, {**weekly, "parameters": {"start": "scratch"}}]}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -26,11 +27,17 @@ def mean_colours():
 """
 
 
-def run(folder, flow="evaluate_classifier", **options):
+@pytest.fixture
+def run(prefect_server):
+    """Return a function that runs a flow in a folder with the server of the tests."""
+    return partial(run_flow, prefect_server)
+
+
+def run_flow(server, folder, flow="evaluate_classifier", **options):
     """Run a flow in a folder, with the checkout on the path, as the `.pth` file of `make install` puts it there."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if not isinstance(value, list)]
     words += [word for name, value in options.items() if isinstance(value, list) for word in (f"--{name}", *map(str, value))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/none"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/none", "PREFECT_API_URL": server}
     for name in ("PREFECT_HOME", "MPLCONFIGDIR"):
         environment.pop(name, None)
     return subprocess.run(
@@ -49,7 +56,7 @@ def measured(folder):
     return pd.read_parquet(folder / "artifacts" / "tables" / "error_rates.parquet").query("source == 'measured'")
 
 
-def test_any_classifiers_are_scored_with_files_of_the_folder_that_the_user_stands_in(tmp_path):
+def test_any_classifiers_are_scored_with_files_of_the_folder_that_the_user_stands_in(run, tmp_path):
     (tmp_path / "wnids.txt").write_text("\n".join(WNIDS[::-1]) + "\n")
     (tmp_path / "colours.py").write_text(FACTORY)
     tensors = {"2.weight": torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), "2.bias": torch.zeros(20)}
@@ -95,7 +102,7 @@ def test_any_classifiers_are_scored_with_files_of_the_folder_that_the_user_stand
     assert features["vector"][0] == pytest.approx(expected, abs=0.5)
 
 
-def test_a_published_network_errs_on_real_photographs_as_often_as_is_known(tmp_path):
+def test_a_published_network_errs_on_real_photographs_as_often_as_is_known(run, tmp_path):
     """On all 500 it is wrong on 177 at rank one and 86 at rank five; a tenth of them is enough here."""
     if not (REAL / "squeezenet.safetensors").exists():
         pytest.skip(f"{REAL} with SqueezeNet and 500 photographs of ImageNet is not there")

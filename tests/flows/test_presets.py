@@ -1,6 +1,7 @@
 """Every default is declared once, with its source, and presets hold together."""
 
 import re
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +10,8 @@ from base.errors import InputError
 from data_shards.datasets.fall import FallSource
 from data_shards.datasets.folder import FolderSource
 from data_shards.datasets.ilsvrc import IlsvrcSource
+from data_shards.datasets.imagenet_v2 import ImageNetV2Source
+from data_shards.datasets.imagenet_variants import ImageNetVariantSource
 from data_shards.datasets.imagenette import ImagenetteSource
 from data_shards.datasets.parquet import ParquetSource
 from data_shards.datasets.synthetic import SyntheticSource
@@ -16,7 +19,7 @@ from data_shards.datasets.tiny_imagenet import TinyImageNetSource
 from data_shards.datasets.wds import WdsSource
 from data_shards.planning import ShardConfig
 from data_shards.storage import parse_storage
-from flows.presets import PRESETS, Preset, load_preset
+from flows.presets import PRESETS, Preset, TestSetName, load_preset
 from model.network.config import Initial, NetworkConfig
 from model.training.config import TrainConfig
 from model.training.recipes import CODE2012
@@ -33,6 +36,8 @@ SOURCE_TYPES = [
     ParquetSource,
     WdsSource,
     ImagenetteSource,
+    ImageNetV2Source,
+    ImageNetVariantSource,
 ]
 
 
@@ -73,6 +78,7 @@ def test_a_recipe_takes_the_place_of_the_trainings_and_leaves_sizes_alone():
 def test_a_preset_names_the_recipe_that_it_uses():
     assert {name: preset.recipe for name, preset in PRESETS.items()} == dict.fromkeys(PRESETS, "paper") | {
         "demo": "demo",
+        "small-folder": "demo",
         "tiny": "tiny",
         "imagenette": "tiny",
         "imagewoof": "tiny",
@@ -101,3 +107,11 @@ def test_preset_types_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         PRESETS["demo"].num_networks = 3
     assert Preset.model_config["extra"] == "forbid"
+
+
+def test_a_test_set_is_a_preset_of_its_own_name_that_is_scored_on_test(tmp_path):
+    for name in get_args(TestSetName):
+        preset = load_preset(name, tmp_path, target={"classes": ("n01440764", "n01443537")})
+        assert (preset.target.kind, preset.scored_on, preset.superset) == (name, "test", None)
+        with pytest.raises(InputError, match="is a test set, which has no split train; its split is test$"):
+            preset.target.open(tmp_path).archives("train")

@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -15,36 +13,14 @@ import pytest
 
 from tasks.code import ROOT, code_version
 
-SHORT = ["--epochs", "2", "--num-networks", "2", "--num-pretrained", "0", "--no-report"]
 TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
-AT_CHANCE = "no more than guessing among 20 classes"
-"""After one epoch a network may be; the flow warns of it."""
 FRESH = ["run_id", "created_at"]
 """Columns that tell when a row was measured, not what."""
 
 
-def start(workspace, options=SHORT):
-    """Start the program in a process group of its own, with Prefect's files in the workspace too; it prints to `said.txt`."""
-    command = [sys.executable, "-m", "flows.reproduce", "--workspace", str(workspace), *options]
-    environment = dict(os.environ, PREFECT_HOME=str(workspace / "prefect"), PYTHONUNBUFFERED="1")
-    with open(workspace / "said.txt", "w") as said:
-        return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
-
-
-def finish(workspace, options=SHORT):
-    process = start(workspace, options)
-    code = process.wait(timeout=300)
-    said = (workspace / "said.txt").read_text()
-    assert code == 0, said
-    assert "Traceback" not in said
-    warnings = [line for line in said.splitlines() if "WARNING" in line or "Warning" in line]
-    assert [line for line in warnings if AT_CHANCE not in line] == []
-    return said
-
-
-def kill_when(workspace, condition):
+def kill_when(start, workspace, condition, **variables):
     """Kill everything the program started, without warning, as soon as the condition holds."""
-    process = start(workspace)
+    process = start(workspace, **variables)
     while not condition() and process.poll() is None:
         time.sleep(0.01)
     assert process.poll() is None, "the program ended before it could be killed"
@@ -56,14 +32,8 @@ def measured(workspace):
     return pd.read_parquet(workspace / "tables" / "error_rates.parquet").query("source == 'measured'").drop(columns=FRESH)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    workspace = tmp_path_factory.mktemp("unbroken")
-    return workspace, finish(workspace)
-
-
-def test_the_last_lines_are_the_table_and_where_it_is(unbroken):
-    workspace, said = unbroken
+def test_the_last_lines_are_the_table_and_where_it_is(reproduced):
+    workspace, said = reproduced
     lines = said.strip().splitlines()
     assert lines[-len(TABLES) :] == [f"{workspace}/tables/{name}.parquet" for name in TABLES]
     heading = next(n for n, line in enumerate(lines) if line.startswith("model "))
@@ -72,8 +42,8 @@ def test_the_last_lines_are_the_table_and_where_it_is(unbroken):
         assert model in table
 
 
-def test_rates_are_whole_counts_over_the_whole_split(unbroken):
-    rows = measured(unbroken[0])
+def test_rates_are_whole_counts_over_the_whole_split(reproduced):
+    rows = measured(reproduced[0])
     assert list(rows["model"]) == ["1 CNN", "2 CNNs", "CNN, seed 0", "CNN, seed 1"]
     assert (rows["num_images"] == 1000).all()
     assert (rows["top1_error"] == rows["top1_wrong"] / 1000).all()
@@ -82,29 +52,41 @@ def test_rates_are_whole_counts_over_the_whole_split(unbroken):
     assert rows["members"].map(len).tolist() == [1, 2, 1, 1]
 
 
-def test_error_rates_agree_with_the_predictions_that_lie_beside_them(unbroken):
-    rows = measured(unbroken[0])
+def test_error_rates_agree_with_the_predictions_that_lie_beside_them(reproduced):
+    rows = measured(reproduced[0])
     for _, row in rows[rows["table"] == "members"].iterrows():
-        path = next((unbroken[0] / "predictions" / row["members"][0][:12]).rglob("predictions.parquet"))
+        path = next((reproduced[0] / "predictions" / row["members"][0][:12]).rglob("predictions.parquet"))
         frame = pd.read_parquet(path)
         assert frame["image_id"].is_unique
         assert (len(frame), int((frame["rank"] > 1).sum())) == (row["num_images"], row["top1_wrong"])
 
 
-def test_a_second_run_finds_everything_and_adds_the_same_rows(unbroken):
-    workspace, _ = unbroken
-    before = measured(workspace)
-    said = finish(workspace)
+@pytest.fixture
+def copy(reproduced, tmp_path):
+    """Return a copy of the workspace of `reproduced`."""
+    return shutil.copytree(reproduced[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+
+
+def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish, server):
+    before = measured(copy)
+    said = finish(copy, **server)
     assert " epoch " not in said
-    after = measured(workspace)
+    after = measured(copy)
     assert len(after) == 2 * len(before)
     for rows in (after.iloc[: len(before)], after.iloc[len(before) :]):
         pd.testing.assert_frame_equal(rows.reset_index(drop=True), before.reset_index(drop=True))
-    latest = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured'")
+    latest = pd.read_parquet(copy / "tables" / "table2.parquet").query("source == 'measured'")
     assert list(latest["model"]) == ["1 CNN", "2 CNNs"]
 
 
-def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbroken, tmp_path):
+def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(
+    reproduced, start, finish, prefect_home, server, tmp_path
+):
+    """The training shards are there, since it takes seconds to draw their images; those of val are made."""
+    prefect_home(tmp_path / "prefect")
+    made = Path("shards", "synthetic", "train")
+    shutil.copytree(reproduced[0] / made, tmp_path / made)
+
     def said(words):
         return lambda: words in (tmp_path / "said.txt").read_text()
 
@@ -114,21 +96,21 @@ def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(unbro
     def half_predicted():
         return any(tmp_path.glob("predictions/*/*/*.partial/job.json"))
 
-    for condition in (said("images of 20 classes into"), half_trained, half_predicted):
-        kill_when(tmp_path, condition)
+    for condition, variables in ((said("images of 20 classes into"), {}), (half_trained, server), (half_predicted, server)):
+        kill_when(start, tmp_path, condition, **variables)
     assert "resumed after epoch " in (tmp_path / "said.txt").read_text()
     finish(tmp_path)
     again = measured(tmp_path)
-    pd.testing.assert_frame_equal(again, measured(unbroken[0]).head(len(again)))
+    pd.testing.assert_frame_equal(again, measured(reproduced[0]).head(len(again)))
 
 
-def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_path, monkeypatch):
+def test_a_row_leads_to_its_weights_settings_shards_and_commit(reproduced, tmp_path, monkeypatch):
     """The recipe of docs/tables.md, on a real workspace."""
     text = (ROOT / "docs" / "tables.md").read_text("utf-8")
     (recipe,) = re.findall(r"\*\*11\. .*?```python\n(.*?)```", text, flags=re.DOTALL)
-    (tmp_path / "artifacts").symlink_to(unbroken[0])
+    (tmp_path / "artifacts").symlink_to(reproduced[0])
     monkeypatch.chdir(tmp_path)
-    found = {"pd": pd, "Path": Path, "ours": measured(unbroken[0])}
+    found = {"pd": pd, "Path": Path, "ours": measured(reproduced[0])}
     exec(compile(recipe.replace("7 CNNs*", "2 CNNs"), "recipe 11", "exec"), found)
     trained, read = found["trained"], found["read"]
     assert [settings["training"]["seed"] for settings in trained["settings"]] == [0, 1]
@@ -143,11 +125,10 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(unbroken, tmp_pat
     assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
 
 
-def test_two_recipes_in_one_workspace_keep_their_rows(unbroken, tmp_path):
-    workspace = shutil.copytree(unbroken[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
+def test_two_recipes_in_one_workspace_keep_their_rows(copy, finish, server):
     one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0", "--no-report"]
-    said = [finish(workspace, ["--recipe", recipe, *one]) for recipe in ("paper", "code2012")]
-    table = pd.read_parquet(workspace / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
+    said = [finish(copy, ["--recipe", recipe, *one], **server) for recipe in ("paper", "code2012")]
+    table = pd.read_parquet(copy / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
     assert list(table["recipe"]) == ["demo", "paper", "code2012"]
     assert table["config"].is_unique
     assert "found " in said[1]

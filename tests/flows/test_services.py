@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,10 +70,11 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine(tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Iterator[Machine]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    prefect_home(tmp_path / "prefect")
     machine = Machine(tmp_path, port)
     yield machine
     machine.down()
@@ -91,7 +93,7 @@ def hold_slot(client: SyncPrefectClient) -> None:
 
 
 def activate_schedule(client: SyncPrefectClient) -> None:
-    deployment = client.read_deployment_by_name("reproduce/demo")
+    deployment = client.read_deployment_by_name("retrain/folder")
     client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True)
 
 
@@ -104,7 +106,9 @@ def kinds_of_artifacts(client: SyncPrefectClient, run: FlowRun) -> set[str]:
     return {str(artifact.type) for artifact in client.read_artifacts(artifact_filter=of_run)}
 
 
-def test_up_run_schedule_cancel_down(machine: Machine) -> None:
+def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, str]) -> None:
+    for made in ("shards", "colours"):
+        shutil.copytree(reproduced[0] / made, machine.workspace / made)
     said = machine.up()
     assert f"export PREFECT_API_URL={machine.api}\n" in said
     assert "prefect deployment run reproduce/demo --watch\n" in said

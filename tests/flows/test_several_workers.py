@@ -112,7 +112,7 @@ def test_runs_that_are_started_at_once_all_end_and_none_is_lost_or_runs_twice(da
     assert begun["one"] + begun["two"] == NUM_RUNS
     assert min(begun.values()) > 0, begun
     whole = "".join(logs.values())
-    assert "waiting until another run has left the workspace" in whole
+    assert "waiting until the run that uses the workspace" in whole
     assert "database is locked" not in whole
     assert not (tmp_path / "prefect" / "prefect.db").exists()
     assert left.splitlines()[-1] == "server: not running"

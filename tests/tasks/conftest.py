@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.code import ROOT
 
@@ -64,13 +63,6 @@ def in_small_disk(tmp_path: Path) -> list[str]:
     if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
     return begin
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Start a server of Prefect's own for tests, with a database that is gone afterwards."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 class Machines:

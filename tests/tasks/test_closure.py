@@ -53,23 +53,22 @@ BEYOND = {
 
 
 @pytest.fixture(scope="module")
-def everything(write_official, picture, tmp_path_factory) -> dict[str, set[str]]:
+def everything(write_official, picture, make_once) -> dict[str, set[str]]:
     """Return for each worker the modules that a real run of it imports: ILSVRC-2010 in miniature, from end to end."""
-    root = tmp_path_factory.mktemp("closure")
-    (root / "hook").mkdir()
-    (root / "hook" / "sitecustomize.py").write_text(HOOK)
-    (root / "imports").mkdir()
-    official = write_official(root / "official", "ilsvrc2010").root
-    (root / "photograph.jpg").write_bytes(picture(1))
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(root / "hook"), prepend=os.pathsep)
-    patch.setenv("IMPORTS_OF_WORKERS", str(root / "imports"))
-    try:
-        run_everything(official, Workspace(path=root / "workspace"), root)
-    finally:
-        patch.undo()
+
+    def run(root: Path) -> None:
+        (root / "hook").mkdir()
+        (root / "hook" / "sitecustomize.py").write_text(HOOK)
+        (root / "imports").mkdir()
+        official = write_official(root / "official", "ilsvrc2010").root
+        (root / "photograph.jpg").write_bytes(picture(1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(root / "hook"), prepend=os.pathsep)
+            patch.setenv("IMPORTS_OF_WORKERS", str(root / "imports"))
+            run_everything(official, Workspace(path=root / "workspace"), root)
+
     found: dict[str, set[str]] = {}
-    for file in (root / "imports").iterdir():
+    for file in (make_once("closure", run) / "imports").iterdir():
         found.setdefault(file.name.partition("-")[0], set()).update(json.loads(file.read_text()))
     return found
 

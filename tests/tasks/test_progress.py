@@ -20,7 +20,7 @@ from base.progress import Message
 from tasks import progress
 from tasks.code import ROOT
 from tasks.launch import STARTING, Unit
-from tasks.progress import Display
+from tasks.progress import Display, Shown
 
 LOG = logging.getLogger("test of progress")
 A, B = Unit("train", ("a.json",), "a"), Unit("train", ("b.json",), "b")
@@ -301,3 +301,9 @@ def test_a_server_that_goes_away_is_mentioned_once_and_the_run_continues(clock, 
         "could not report progress to the server; the run continues",
         "a:  70%  70/100 images  1 images/s  30 s left",
     ]
+
+
+def test_what_this_process_reports_itself_is_shown_as_that_of_a_unit():
+    heard, unit = [], Unit("copy", (), "copy of parquet train")
+    Shown(lambda *words: heard.append(words), unit).report(5, 5, "bytes", "2 files")
+    assert heard == [(unit, Message(5, 5, "bytes", "2 files"))]

@@ -98,7 +98,7 @@ def test_bad_input_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     message = (
         r"^2 images cannot be decoded, of those read so far:\n"
         r"  1.jpg, class a \(.*/a/1.jpg\): not an image; it begins with b'no image'\n"
-        r"  2.jpg, class b .*\nrepair or remove them, or set bad_images to report to leave such images out and list them$"
+        r"  2.jpg, class b .*\nrepair or remove the files, or set bad_images to report to leave such images out and list them$"
     )
     with pytest.raises(InputError, match=message):
         shard_split.fn(source, "train", CONFIG, Workspace(path=tmp_path / "workspace"))

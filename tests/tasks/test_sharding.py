@@ -151,7 +151,7 @@ def test_bad_images_stop_the_run_and_are_all_named_with_archive_and_offset(damag
     with pytest.raises(InputError, match="^3 images cannot be decoded, of those read so far:\n") as caught:
         shard_split.fn(damaged, "train", ShardConfig(storage="square64"), Workspace(path=tmp_path / "workspace"))
     _, *named, advice = str(caught.value).splitlines()
-    assert advice == "fetch their archive again, or set bad_images to report to leave such images out and list them"
+    assert advice == "fetch the archive again, or set bad_images to report to leave such images out and list them"
     first, second = (f"{damaged.path}/{wnid}.tar at byte" for wnid in ("n01440764", "n02487347"))
     assert sorted(named) == [
         f"  n01440764_90.JPEG, class n01440764 ({first} 3,584): the file is empty",

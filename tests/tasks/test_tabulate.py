@@ -14,13 +14,14 @@ from data_shards.listing import write_lists
 from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
+from flows.other_sets import shard_others
 from model.evaluation.predictions import write_part
 from model.evaluation.submissions import parse_submission, score
 from tasks.artifacts import publish
 from tasks.job import Key, Weights
 from tasks.jobs.submit import SUBMISSION
 from tasks.submit import write_submission
-from tasks.tabulate import RowPlan, search_member_weights, write_error_rates
+from tasks.tabulate import OtherSet, RowPlan, search_member_weights, write_error_rates
 from tasks.workspace import Workspace
 
 IDS = [(7 * index) % 20 + 1 for index in range(20)]
@@ -66,9 +67,18 @@ def as_artifact(directory, settings):
     return publish(directory, Key({}, settings, "code"), {})
 
 
-def tabulate(predictions, plans, folder, shards):
+def tabulate(predictions, plans, folder, shards, others=()):
     networks = [Weights(path=made.path, digest=made.digest) for made in predictions]
-    return write_error_rates.fn(plans, predictions, networks, shards, "val", 10, "demo", Workspace(path=folder))
+    return write_error_rates.fn(plans, predictions, networks, shards, "val", 10, "demo", Workspace(path=folder), others)
+
+
+def set_of(shards, folder, name, classes=20):
+    """Return a test set of the images of the first classes, and the images' keys and class indices."""
+    directory = shutil.copytree(shards.path, folder / "shards" / name / "test" / "key", ignore=shutil.ignore_patterns("cost*"))
+    samples = pd.read_parquet(directory / "samples.parquet")
+    samples = samples[samples["class_index"] < classes]
+    samples.to_parquet(directory / "samples.parquet")
+    return shards.model_copy(update={"path": directory, "digest": name}), samples
 
 
 def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
@@ -86,6 +96,57 @@ def test_a_submission_scores_what_the_tables_say(shards, tmp_path):
     assert (scores[0].wrong, scores[4].wrong) == (row["top1_wrong"], row["top5_wrong"])
     assert (scores[0].hierarchical_error, scores[4].hierarchical_error) == (row["top1_cost"], row["top5_cost"])
     assert submission.counts == {"images": 60, "networks": 3}
+
+
+def test_another_set_is_compared_with_what_has_the_same_classes(shards, tmp_path):
+    """Counted by hand: a set of all classes beside val, and one of five classes beside the val images of these."""
+    made = [predicted(shards, tmp_path / str(seed), seed) for seed in range(2)]
+    (all_classes, _), (some, samples) = (
+        set_of(shards, tmp_path, "imagenet-v2-top-images"),
+        set_of(shards, tmp_path, "imagenet-r", 5),
+    )
+    others = [
+        OtherSet(shards=all_classes, split="test").scored(
+            [predicted(shards, tmp_path / f"v{seed}", 9 + seed) for seed in range(2)]
+        ),
+        OtherSet(shards=some, split="test").scored([predicted(some, tmp_path / f"r{seed}", seed, 0.5) for seed in range(2)]),
+    ]
+    plans = [RowPlan(table="evaluation", model="one", members=(0,)), RowPlan(table="evaluation", model="both", members=(0, 1))]
+    record = tabulate(made, plans, tmp_path, shards, others)
+    rates = pd.read_parquet(tmp_path / "tables" / "error_rates.parquet").query("source == 'measured'")
+    found = [
+        (row.dataset, row.model, None if pd.isna(row.classes) else row.classes, row.num_images) for row in rates.itertuples()
+    ]
+    expected = [("synthetic", None, 60), ("imagenet-v2-top-images", None, 60), ("synthetic", "imagenet-r", 15)]
+    expected.append(("imagenet-r", "imagenet-r", 15))
+    assert found == [(name, model, classes, n) for name, classes, n in expected for model in ("one", "both")]
+    probs = np.mean([np.stack(frame_of(other)["probs"]) for other in others[1].predictions], axis=0)[:, :5]
+    wrong = [probs[n].argmax() != index for n, index in enumerate(samples["class_index"])]
+    assert rates.iloc[-1]["top1_wrong"] == sum(wrong)
+    shifts = pd.read_parquet(record.paths[-1])
+    assert list(shifts["val_num_images"]) == [60] * 4 + [15] * 4
+    assert list(shifts["wrong"]) == [
+        row[f"top{rank}_wrong"] for at in (2, 3, 6, 7) for rank in (1, 5) for row in [rates.iloc[at]]
+    ]
+    assert "both on imagenet-r test, among imagenet-r against synthetic val, among imagenet-r, top-1: " in record.text
+    assert rates["top1_cost"].notna().tolist() == [True] * 2 + [False] * 6
+
+
+def frame_of(predictions):
+    return pd.read_parquet(predictions.path / "predictions.parquet")
+
+
+def test_labels_that_do_not_fit_and_a_set_without_its_path_are_refused(shards, tmp_path):
+    (tmp_path / "real.json").write_text("[[0], [20]]")
+    workspace, config = Workspace(path=tmp_path), ShardConfig(storage="square64")
+    for on, path, labels, message in (
+        ("imagenet-a", None, None, "--on and --on-source belong together: the name of a test set, and its archive or folder"),
+        (None, tmp_path, None, "--on and --on-source belong together"),
+        (None, None, tmp_path / "real.json", "an image is called val_0.*JPEG; .* labels the validation images of ILSVRC-2012"),
+    ):
+        with pytest.raises(InputError, match=message):
+            shard_others(on, path, labels, shards, "val", config, workspace)
+    assert shard_others(None, None, None, shards, "val", config, workspace) == []
 
 
 def test_without_costs_there_is_no_hierarchical_cost(shards, tmp_path):

@@ -4,9 +4,11 @@ import errno
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,21 @@ def test_a_disk_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
         f"base.errors.InputError: cannot write to the workspace {tmp_path} (Read-only file system); give another --workspace"
     )
     assert ended.stderr.splitlines()[-1] == sentence
+
+
+def test_a_run_that_waits_says_so_and_goes_on_when_the_other_one_ends(tmp_path: Path) -> None:
+    said: list[str] = []
+    held = ExitStack()
+    held.enter_context(locked(tmp_path))
+
+    def let_go(sentence: str) -> None:
+        said.append(sentence)
+        held.close()
+
+    with locked(tmp_path, wait=let_go) as workspace:
+        assert workspace.path == tmp_path
+    holder = f"{socket.gethostname()}, process {os.getpid()}"
+    assert said == [f"waiting until the run that uses the workspace {tmp_path} ({holder}) ends"]
 
 
 MOUNTS = """\

@@ -88,6 +88,12 @@ def rename_train(root: Path) -> None:
     (root / "train").rename(root / "training")
 
 
+def take_classes_out_of_train(root: Path) -> None:
+    for folder in (root / "train").iterdir():
+        folder.rename(root / folder.name)
+    (root / "train").rmdir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -104,7 +110,12 @@ def rename_train(root: Path) -> None:
             rename_val,
             "^no folder .*pets/val; expected class folders with images in .*pets/train and .*pets/val$",
         ),
-        (rename_train, "^no folder .*pets/train; expected class folders"),
+        (rename_train, "^no folder .*pets/train, but 1 other folders in .*pets, such as training: if these are classes, move"),
+        (
+            take_classes_out_of_train,
+            "^no folder .*pets/train, but 2 other folders in .*pets, such as cat: if these are classes, move them into train, "
+            "and some images of each into the same folders in val; expected class folders with images in .*/train and .*/val$",
+        ),
     ],
 )
 def test_a_folder_of_another_layout_is_refused(root: Path, spoil: object, message: str) -> None:

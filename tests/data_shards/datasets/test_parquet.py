@@ -18,7 +18,6 @@ from data_shards.datasets.parquet import ParquetSource
 from data_shards.planning import ShardConfig
 
 ROOT = Path(__file__).parents[3]
-REAL = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
 WNIDS = ["n01440764", "n01443537", "n02012849"]
 Rows = list[tuple[int | None, str | None, bytes | None]]
 
@@ -138,6 +137,11 @@ TRAPS: dict[str, Change] = {
         {"rows": [(3, None, b"x")]},
         "has the label 3, but 3 class names; expected one name a label",
     ),
+    "a training image with the label -1": (
+        "train",
+        {"rows": [*((n % 3, None, b"x") for n in range(3)), (-1, "unknown.jpg", b"x")]},
+        "holds 1 train images without a label, or with the label -1, such as unknown.jpg; expected a label for each image",
+    ),
     "only a path": (
         "train",
         {"rows": [(0, "/home/me/a.jpg", None)]},
@@ -209,14 +213,3 @@ def test_memory_does_not_grow_with_the_row_groups(row_group_size: int, tmp_path:
     grown_kib, written = map(int, done.stdout.split())
     assert written > 100_000_000
     assert grown_kib < 48 * 1024
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no {REAL}: forty classes of the real Tiny ImageNet, which are not distributed")
-def test_the_real_tiny_imagenet_as_parquet_has_the_samples_of_the_archive(tmp_path: Path, open_listed: Any) -> None:
-    original = open_listed("tiny-imagenet", REAL, num_classes=2)
-    names, expected = [wnid for wnid, _ in original.classes()], samples_of(original, "train")
-    rows: Rows = [(names.index(str(wnid)), name, data) for name, (wnid, data) in expected.items()]
-    write_parquet(tmp_path / "pq/data/train-00000-of-00001.parquet", names, rows, row_group_size=100)
-    dataset = open_listed("parquet", tmp_path / "pq")
-    assert samples_of(dataset, "train") == expected
-    assert len(expected) == 1000

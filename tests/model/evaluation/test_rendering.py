@@ -1,7 +1,7 @@
 """The same rows as text, Markdown, LaTeX and cells; an unknown value is a dash."""
 
 from model.evaluation.published import published_rows
-from model.evaluation.rendering import COLUMNS, as_cells, as_latex, as_markdown, as_text, gains_as_text
+from model.evaluation.rendering import COLUMNS, as_cells, as_latex, as_markdown, as_text, gains_as_text, shifts_as_text
 from model.evaluation.schemas import ERROR_RATES
 
 UNKNOWN = next(row for row in published_rows() if row["model"] == "SIFT + FVs [7]")
@@ -98,3 +98,19 @@ def test_the_gain_of_an_ensemble_is_a_line_with_its_interval():
         "5 CNNs against 1 CNN, top-1: −3.0 points, 95 % −5.0 to 0.0, p = 0.012; alone wrong on 45 images against 1,075"
     )
     assert gains_as_text([]) == ""
+
+
+def test_other_labels_and_classes_are_shown_beside_the_images():
+    rows = [OURS, OURS | {"labels": "real"}, OURS | {"dataset": "imagenet-a", "split": "test", "classes": "imagenet-a"}]
+    shown = [line["split"] for line in as_cells(rows)]
+    assert shown == ["synthetic val", "synthetic val, labels real", "imagenet-a test, among imagenet-a"]
+
+
+def test_a_shift_is_a_line_with_its_interval():
+    row = {"model": "1 CNN", "dataset": "imagenet-r", "split": "test", "labels": None, "classes": "imagenet-r", "rank": 1}
+    row |= {"val_dataset": "ilsvrc2012", "val_split": "val"}
+    row |= {"difference": 0.2345, "difference_low": 0.21, "difference_high": 0.26}
+    assert shifts_as_text([row, row | {"rank": 5}]) == (
+        "1 CNN on imagenet-r test, among imagenet-r against ilsvrc2012 val, among imagenet-r, top-1: "
+        "+23.4 points, 95 % +21.0 to +26.0"
+    )

@@ -8,7 +8,7 @@ from base.errors import InputError
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
-from model.network.weights import WeightsInfo, copy_all_but_last, load_weights, read_info, save_weights
+from model.network.weights import WeightsInfo, copy_all_but_last, copy_classes, load_weights, read_info, save_weights
 
 CONFIG = NetworkConfig(num_classes=4, crop=64, width=1 / 8)
 COLOURS = Colours(mean=(1, 2, 3), deviations=(4, 5, 6), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=9)
@@ -80,6 +80,21 @@ def test_fine_tuning_drops_a_bottleneck():
     copy_all_but_last(source, target)
     assert torch.equal(target.fc8.weight, fresh)
     assert torch.equal(target.fc7.b.weight, source.fc7.b.weight)
+
+
+def test_rows_of_the_last_layer_are_copied_by_the_class_they_stand_for():
+    source = AlexNet(CONFIG.model_copy(update={"num_classes": 3})).initialise(1)
+    target = AlexNet(CONFIG.model_copy(update={"num_classes": 4})).initialise(2)
+    fresh = target.fc8.weight.detach().clone()
+    with torch.no_grad():
+        source.fc8.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+        target.fc8.bias.zero_()
+    copy_classes(source, ["n1", "n2", "gone"], target, ["n2", "new", "n1", "newer"])
+    assert torch.equal(target.fc8.weight[[0, 2]], source.fc8.weight[[1, 0]])
+    assert torch.equal(target.fc8.weight[[1, 3]], fresh[[1, 3]])
+    assert target.fc8.bias.tolist() == [2, 0, 1, 0]
+    copy_classes(source, ["a", "b", "c"], target, ["n2", "new", "n1", "newer"])
+    assert target.fc8.bias.tolist() == [2, 0, 1, 0]
 
 
 def test_a_mean_image_travels_with_the_weights(tmp_path):

@@ -19,9 +19,10 @@ from model.evaluation.error_rates import ErrorCounts
 from model.evaluation.kernels import SPECIALISATION, FirstLayer, specialisation_rows
 from model.evaluation.published import published_rows
 from model.evaluation.rows import rate_columns
-from model.evaluation.schemas import ERROR_RATES
+from model.evaluation.schemas import ERROR_RATES, SHIFTS
 from model.reporting.page import Report
 from model.reporting.panels import make_panels
+from model.retraining.schemas import RETRAININGS
 
 EVIL = "</script><script>document.title = 'broken'</script><img src=x onerror=alert(1)>"
 WNIDS = ("n01", "n02", "n03")
@@ -56,6 +57,15 @@ def rate(table, model, seed, wrong):
     counts = ErrorCounts(1000, wrong, wrong // 2)
     columns = {**known, "members": [f"weights-{seed}"], "num_images": 1000, "seed": seed}
     return {**dict.fromkeys(published_rows()[0]), **columns, **rate_columns(counts), **PROVENANCE}
+
+
+def shift(rank, dataset, **changes):
+    """Return 240 wrong of 800 beside 301 of 1,000."""
+    row = {"table": "evaluation", "model": "1 CNN", "dataset": dataset, "split": "test", "views": 10, "members": ["weights-0"]}
+    row |= {"val_dataset": "tiny", "val_split": "val", "val_num_images": 1000, "val_wrong": 301, "val_error": 0.301}
+    row |= {"val_low": 0.273, "val_high": 0.33, "num_images": 800, "wrong": 240, "error": 0.3, "low": 0.27, "high": 0.333}
+    row |= {"difference": -0.001, "difference_low": -0.043, "difference_high": 0.042, "rank": rank}
+    return {**dict.fromkeys(SHIFTS.names), **row, **PROVENANCE, **changes}
 
 
 def neighbours():
@@ -93,6 +103,36 @@ def retrieval():
     return pd.DataFrame(rows)
 
 
+def retrainings():
+    """Return five runs: a first champion, a night without news, one with no decision, one worse, one better."""
+    none = dict.fromkeys(RETRAININGS.names)
+    runs = []
+    for day, (decision, champion, challenger, difference) in enumerate(
+        [
+            ("promoted", None, 300, None),
+            ("skipped", None, None, None),
+            ("undecided", 300, 296, 0.004),
+            ("kept", 300, 352, -0.052),
+            ("promoted", 300, 251, 0.049),
+        ]
+    ):
+        run = {
+            "name": "folder",
+            "decision": decision,
+            "reason": f"because of {EVIL}",
+            "num_eval": 1000,
+            "data_version": "train",
+        }
+        run |= {"finished_at": pd.Timestamp(f"2026-05-0{day + 1} 04:05", tz="UTC"), "code_version": "0123456789ab"}
+        run |= {"champion": "weights-0", "challenger": None if challenger is None else "weights-1"}
+        run |= {"champion_wrong": champion, "challenger_wrong": challenger, "difference": difference}
+        if difference is not None:
+            run |= {"difference_low": difference - 0.02, "difference_high": difference + 0.02}
+            run |= {"images_added": 1200, "images_removed": 3, "images_relabelled": 0}
+        runs.append(none | run)
+    return read_back(runs, RETRAININGS)
+
+
 @pytest.fixture(scope="session")
 def report():
     generator = np.random.default_rng(0)
@@ -112,7 +152,9 @@ def report():
         comparisons=pd.DataFrame(
             [{**pair, "rank": 1, "difference": 0.039, "difference_low": 0.027, "difference_high": 0.052, **PROVENANCE}]
         ),
+        shifts=read_back([shift(1, "imagenet-v2-top-images"), shift(1, "imagenet-r", classes="imagenet-r")], SHIFTS),
         curves={"CNN, seed 0": pd.DataFrame(epochs)},
+        retrainings=retrainings(),
         kernels=kernels,
         specialisation=read_back(specialisation_rows(layers), SPECIALISATION),
         panels=make_panels(predictions, {query: jpeg(number) for number, query in enumerate(queries[:3])}),

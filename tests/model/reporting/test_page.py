@@ -26,7 +26,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 PLACES = re.compile(r"\{(\w+)\}")
-SECTIONS = ["claims", "rates", "curves", "kernels", "panels", "retrieval", "queries", "provenance"]
+SECTIONS = ["claims", "rates", "curves", "retraining", "kernels", "panels", "retrieval", "queries", "provenance"]
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,31 @@ def test_numbers_of_the_tables_are_on_the_page(html):
         assert number in html
 
 
+def test_shifts_are_on_the_page_with_both_errors(html):
+    shown = ("imagenet-v2-top-images test", "imagenet-r test, among imagenet-r", "27.0–33.3", "−0.1", "−4.3 … +4.2")
+    for text in shown:
+        assert text in html
+
+
+def test_retrainings_are_listed_the_last_first_and_drawn_by_their_decision(html):
+    section = html.partition('<section id="retraining">')[2].partition("</section>")[0]
+    assert re.findall(r'<th scope="row"><bdi>(2026-05-0\d)', section) == [f"2026-05-0{day}" for day in (5, 4, 3, 2, 1)]
+    for found in ("+1,200 −3 ~0", "−4.9", "−6.9 … −2.9", "+5.2", "30.0", "25.1", "22.5–27.9"):
+        assert found in section
+    assert re.findall(r"<li><svg.*?>([^<]+)</span></li>", section) == [
+        "Champion",
+        "challenger, promoted",
+        "challenger, undecided",
+        "challenger, worse",
+    ]
+    (chart,) = re.findall(r"<svg viewBox=\"0 0 360.*?</svg>", section, flags=re.DOTALL)
+    assert len(re.findall(r"M[\d.]+ [\d.]+V", chart)) == 7  # an interval for each champion and each challenger
+    assert chart.count("<circle") == 7
+
+
 def test_a_report_without_a_part_has_no_section_for_it(report, tmp_path):
-    write_page(replace(report, neighbours=pd.DataFrame(), curves={}, kernels={}, panels=()), tmp_path)
+    parts = {"neighbours": pd.DataFrame(), "retrainings": pd.DataFrame(), "curves": {}, "kernels": {}, "panels": ()}
+    write_page(replace(report, **parts), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="(\w+)"', html) == ["claims", "rates", "retrieval", "provenance"]
     empty = tmp_path / "empty"
@@ -146,7 +169,14 @@ def test_each_text_of_the_catalogue_is_used():
     sources = "".join(
         path.read_text(encoding="utf-8") for path in Path("model/reporting").iterdir() if path.suffix in (".py", ".html", ".js")
     )
-    made = {"claims", "retrieval", "rates", "provenance", "gains"}  # keys are made from names of columns, tables and methods
+    made = {
+        "claims",
+        "retrieval",
+        "rates",
+        "retraining",
+        "provenance",
+        "gains",
+    }  # keys are made from names of columns, tables and methods
     names = {key: key.split(".")[1] for key in catalogue() if key.split(".")[0] not in made}
     unused = [key for key, name in names.items() if name not in sources and not name.startswith("by_")]
     assert unused == []

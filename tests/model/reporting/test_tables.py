@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.evaluation.kernels import PUBLISHED, SPECIALISATION
-from model.evaluation.schemas import ERROR_RATES
+from model.evaluation.schemas import COMPARISONS, ERROR_RATES, SHIFTS
 from model.reporting.tables import digest, report_tables
 from model.retrieval.schemas import RETRIEVAL
 
@@ -70,6 +70,32 @@ def test_other_networks_add_their_error_rates_and_nothing_else(directory):
     assert list(alone["rates"]["model"]) == ["1 CNN"]
     assert list(both["rates"]["model"]) == ["1 CNN", "1 CNN*", "7 CNNs*"]
     assert both["retrieval"].equals(alone["retrieval"])
+
+
+def test_other_sets_and_labels_are_among_the_shifts_and_not_the_rates(directory):
+    same = {"members": ["a"], "model": "1 CNN", "table": "table2", "source": "measured", "split": "val", "shards": "val"}
+    v2 = {"dataset": "imagenet-v2-top-images", "split": "test", "shards": "v2"}
+    found = [same, {**same, "labels": "real"}, {**same, "classes": "imagenet-a"}, {**same, **v2}]
+    write(directory / "error_rates.parquet", found, ERROR_RATES)
+    assert len(report_tables(directory, ["a"], "table2")["rates"]) == 4 - 2
+    shifts = [{**same, **other, "rank": rank} for other in ({"labels": "real"}, v2, v2) for rank in (1, 5)]
+    for row in shifts:
+        row.pop("source")
+    other = {**shifts[0], "members": ["c"]}
+    write(directory / "shifts.parquet", [*shifts, other], SHIFTS)
+    shown = report_tables(directory, ["a"], "table2")
+    assert len(shown["rates"]) == 1
+    pair = {"first_members": ["a"], "second_members": ["a"], "created_at": datetime(2026, 1, 1, tzinfo=UTC), "rank": 1}
+    pairs = [{**pair, **{name: row.get(name) for name in ("labels", "classes", "shards")}} for row in found]
+    write(directory / "comparisons.parquet", pairs, COMPARISONS)
+    assert list(report_tables(directory, ["a"], "table2")["comparisons"]["shards"]) == ["val"]
+    kinds = shown["shifts"][["labels", "shards", "rank"]].fillna("")
+    assert list(kinds.itertuples(index=False, name=None)) == [
+        ("real", "val", 1),
+        ("real", "val", 5),
+        ("", "v2", 1),
+        ("", "v2", 5),
+    ]
 
 
 def test_what_was_measured_again_with_the_same_numbers_is_the_same_report(directory):

@@ -102,7 +102,7 @@ def newest_checkpoint():
 
 IN_TURN = """
 import json, runpy, sys
-from base.errors import InputError
+from base.errors import InputError, sentence_of
 from tasks.workers import entry
 entry.guarded = lambda work: work()
 for commands in json.loads(sys.argv[1]):
@@ -112,7 +112,7 @@ for commands in json.loads(sys.argv[1]):
             sys.argv[1:] = arguments
             runpy.run_module(f"tasks.workers.{worker}", run_name="__main__")
     except InputError as error:
-        said = str(error)
+        said = sentence_of(error)
     print("ended:", json.dumps(said), flush=True)
 """
 

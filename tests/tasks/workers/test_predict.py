@@ -22,6 +22,7 @@ from data_shards.planning import ShardConfig, plan_shards
 from data_shards.shard_set import ShardSet
 from data_shards.writing import write_shard
 from model.evaluation.classifiers import Classifier
+from model.evaluation.predict import NO_OUTPUT, predict
 from model.evaluation.predictions import open_predictions
 from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
@@ -30,6 +31,7 @@ from model.network.weights import WeightsInfo, save_weights
 from tasks.code import ROOT
 from tasks.job import Artifact, Weights, to_job_file
 from tasks.jobs.predict import PredictJob
+from tasks.workers.networks import open_network
 
 COLOURS = Colours(mean=(115, 114, 116), deviations=(30, 40, 70), components=((1, 0, 0), (0, 1, 0), (0, 0, 1)), num_images=1)
 NETWORK = NetworkConfig(num_classes=20, crop=64, width=1 / 12)
@@ -290,6 +292,19 @@ def wrong_labels(shards, weights, tmp_path):
     samples["class_index"] = (samples["class_index"] + 1) % 20
     samples.to_parquet(directory / "samples.parquet")
     return {"shards": directory, "weights": weights}
+
+
+def test_a_network_of_other_classes_is_ranked_among_those_of_the_images(shards, tmp_path):
+    wnids = ShardSet.open(shards).wnids
+    path = save_network(
+        tmp_path / "w.safetensors", [*wnids[:12][::-1], "n0"], 0, NETWORK.model_copy(update={"num_classes": 13})
+    )
+    opened = open_network(path, ShardSet.open(shards), torch.device("cpu"), other_classes=True)
+    seen = torch.randint(0, 256, (3, 1, 64, 64, 3), dtype=torch.uint8)
+    (probs,) = next(predict([opened.predictor], [seen]))
+    (own,) = next(predict([opened.predictor._replace(columns=None)], [seen]))
+    assert torch.equal(probs[:, :12], own[:, :12].flip(1))
+    assert (probs[:, 12:] == NO_OUTPUT).all()
 
 
 def missing_shard(shards, weights, tmp_path):

@@ -134,43 +134,36 @@ def test_on_sigterm_it_saves_says_so_and_stops(job_file, worker, messages, newes
     assert "Traceback" not in said
 
 
-def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path):
+@pytest.mark.parametrize("keep_classes", [None, True])
+def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path, keep_classes):
     source = unbroken[0] / "weights.safetensors"
-    training = {"epochs": 1, "learning_rate": 1e-9}
-    process = worker(job_file(tmp_path, training=training, initial=Weights(path=source, digest="source")))
+    training, initial = {"epochs": 1, "learning_rate": 1e-9}, Weights(path=source, digest="source")
+    process = worker(job_file(tmp_path, training=training, initial=initial, keep_classes=keep_classes))
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     before, after = load_weights(source)[0].state_dict(), load_weights(tmp_path / "weights.safetensors")[0].state_dict()
     assert (before["fc7.a.weight"] - after["fc7.a.weight"]).abs().max() < 1e-5
-    assert (before["fc8.weight"] - after["fc8.weight"]).abs().max() > 1e-3
+    assert ((before["fc8.weight"] - after["fc8.weight"]).abs().max() > 1e-3) == (keep_classes is None)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"network": {"num_classes": 9}}, "a network of 9 classes cannot learn the 20 of"),
-        ({"network": {"crop": 96}}, "crops of 96 px do not fit images of 72 px"),
-        ({"train": Artifact(path="nowhere", digest="")}, "nowhere is not a shard set"),
-        ({"initial": Weights(path="nothing.safetensors", digest="")}, "no weights file nothing.safetensors"),
-        (
-            {"training": {"learning_rate": 1e30}},
-            r"the loss became (nan|inf) in step \d; lower the learning rate; in epoch 1 after \d+ images, step \d, at learning "
-            r"rate 1e\+30; there is no checkpoint yet$",
-        ),
-        (
-            {"training": {"mean": "image"}},
-            "no .*mean_image.npy: a mean image needs images of one size",
-        ),
-    ],
-)
-def test_input_that_does_not_fit_is_refused_in_one_sentence(changes, message, job_file, worker, messages, tmp_path):
-    process = worker(job_file(tmp_path, **changes))
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == EXIT_BAD_INPUT, said
-    last = messages(said)[-1]
-    assert last.error
-    assert re.match(f".*{message}", last.text), said
-    assert "Traceback" not in said
+REFUSED = {
+    "classes": ({"network": {"num_classes": 9}}, "a network of 9 classes cannot learn the 20 of"),
+    "crop": ({"network": {"crop": 96}}, "crops of 96 px do not fit images of 72 px"),
+    "shards": ({"train": Artifact(path="nowhere", digest="")}, "nowhere is not a shard set"),
+    "weights": ({"initial": Weights(path="nothing.safetensors", digest="")}, "no weights file nothing.safetensors"),
+    "mean": ({"training": {"mean": "image"}}, "no .*mean_image.npy: a mean image needs images of one size"),
+    "rate": (
+        {"training": {"learning_rate": 1e30}},
+        r"the loss became (nan|inf) in step \d; lower the learning rate; in epoch 1 after \d+ images, step \d, at learning "
+        r"rate 1e\+30; there is no checkpoint yet$",
+    ),
+}
+
+
+def test_input_that_does_not_fit_is_refused_in_one_sentence(job_file, in_turn, tmp_path):
+    jobs = {name: job_file(tmp_path / name, **changes) for name, (changes, _) in REFUSED.items()}
+    for (name, (_, message)), end in zip(REFUSED.items(), in_turn(*([("train", job)] for job in jobs.values())), strict=True):
+        assert re.match(f".*{message}", end or ""), f"{name}: {end}"
 
 
 def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(

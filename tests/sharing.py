@@ -1,0 +1,83 @@
+"""What the processes of one run of the tests share: the cores, what one of them has made, and Prefect's empty database.
+
+A plugin (`-p tests.sharing` in pyproject.toml), so that it is imported before NumPy and torch.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+# One thread for each process, here and in the workers, unless a job gives another number. Small networks gain nothing from
+# more, and threads that wait for each other on busy cores lose much; if there are several, those that wait sleep.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+PrefectHome = Callable[[Path], Path]
+
+CREATE_DATABASE = """
+import asyncio
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Return a function that fills a new folder, once for all processes of this run, and returns it. To be read only.
+
+    `fill` is called with the folder by the first process that asks for its name; the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    root = (own if worker_id == "master" else own.parent) / "made-once"
+    root.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_home(make_once: MakeOnce) -> PrefectHome:
+    """Return a function that puts an empty database into a new PREFECT_HOME; Prefect itself takes seconds to make one."""
+
+    def create(folder: Path) -> None:
+        subprocess.run([sys.executable, "-c", CREATE_DATABASE], env={**os.environ, "PREFECT_HOME": str(folder)}, check=True)
+
+    def copy(home: Path) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(make_once("prefect", create) / "prefect.db", home)
+        return home
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: PrefectHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a Prefect server for this process and return its address, the PREFECT_API_URL of programs.
+
+    Flows that run within this process report to it too. Its database is empty at first.
+    """
+    from prefect.settings import PREFECT_API_URL  # seconds, which most tests do not need
+    from prefect.testing.utilities import prefect_test_harness
+
+    home = prefect_home(tmp_path_factory.mktemp("server"))
+    (home / "prefect.db").rename(home / "prefect-test.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(home))
+        with prefect_test_harness(server_startup_timeout=120):
+            yield PREFECT_API_URL.value()
