@@ -176,8 +176,8 @@ def test_a_machine_that_is_cut_off_in_the_middle_loses_its_unit_only_and_comes_b
     cluster.machines.plug("two")
     found = digests_in(said)
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
-    if cluster.workers["two"].poll() is not None:  # it ends when it cannot reach the scheduler; whoever runs it starts it again
-        cluster.workers["two"] = cluster.start_worker("two")
+    cluster.workers["two"].wait(300)  # it has ended, because it could not reach the scheduler
+    cluster.workers["two"] = cluster.start_worker("two")
     cluster.wait_for_workers("one", "two")
 
 
