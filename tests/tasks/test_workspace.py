@@ -56,6 +56,7 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
         holder = rf"{re.escape(str(tmp_path))} \(.*, process {first.pid}\)"
         sentence = f"^another run is using the workspace {holder}; wait until it ends, or give another --workspace$"
         with pytest.raises(InputError, match=sentence), locked(tmp_path):
