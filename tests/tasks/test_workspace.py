@@ -20,7 +20,7 @@ from tasks.workspace import local_locks, locked
 HOLD = """
 import sys
 from pathlib import Path
-from tasks.workspace import local_locks, locked
+from tasks.workspace import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
