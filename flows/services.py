@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 from cyclopts import App
@@ -34,6 +34,7 @@ from prefect.states import Cancelled
 from prefect.workers.process import ProcessWorker
 
 from base.errors import InputError, sentence_of
+from base.files import write_text
 from tasks.code import ROOT
 from tasks.workspace import DEFAULT_WORKSPACE
 
@@ -42,9 +43,12 @@ AUTH = "PREFECT_API_AUTH_STRING"
 """The environment variable with the name and the password that the server asks for."""
 MACHINE = socket.gethostname()
 LOOPBACK = "127.0.0.1"
+OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """On disk, so that a run holds its GPUs through a restart of the server."""
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
+Slugs = dict[tuple[str, str], set[str | None]]
+"""Of schedules, by the entrypoint and the name of their deployment."""
 SECONDS_TO_START = 120
 SECONDS_TO_STOP = 45
 """The worker gives a flow 30 s to end."""
@@ -80,7 +84,7 @@ def up(
             pool = WorkPoolCreate(name=POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
             client.create_work_pool(pool, overwrite=True)
             _make_automation(client)
-            _deploy(workspace)
+            _deploy(client, workspace)
         else:
             _check_server(client, url)
         # The runs share one workspace, so they take turns.
@@ -237,18 +241,54 @@ def _make_automation(client: SyncPrefectClient) -> None:
     client.create_automation(AutomationCore(name=name, trigger=trigger, actions=[crash]))
 
 
-def _deploy(workspace: Path) -> None:
-    """Deploy all of prefect.yaml, with the workspace as a parameter of each deployment."""
+def _deploy(client: SyncPrefectClient, workspace: Path) -> None:
+    """Deploy all of prefect.yaml, with the workspace as a parameter of each deployment.
+
+    `logs/prefect.yaml` remembers what was deployed. It names every schedule of ours on the server at all times: schedules are
+    deleted before it is written, and created after.
+
+    Raises:
+        InputError: Prefect refuses the file, or a schedule in it has no slug.
+    """
     project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in project["deployments"]:
         deployment["parameters"] = {**deployment.get("parameters", {}), "workspace": str(workspace)}
-    file = _services(workspace)[0].logs / "prefect.yaml"
-    file.write_text(yaml.safe_dump(project, sort_keys=False))
+    wanted = _slugs(project)
+    if unnamed := [name for (_, name), slugs in wanted.items() if None in slugs]:
+        raise InputError(f"a schedule of {unnamed[0]} in prefect.yaml has no slug; give it one, by which it is found again")
+    file = workspace / "logs" / "prefect.yaml"
+    _clear_schedules(client, _slugs(yaml.safe_load(file.read_text())) if file.exists() else {}, wanted)
+    write_text(file, yaml.safe_dump(project, sort_keys=False))
     print(f"deploying {len(project['deployments'])} flows of prefect.yaml, workspace {workspace}", flush=True)
     command = [*PREFECT, "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"could not deploy {file}; the last lines:\n{_tail(done.stdout + done.stderr)}")
+
+
+def _slugs(project: dict[str, Any]) -> Slugs:
+    """The slugs of all schedules in a file; None for a schedule without one."""
+    return {
+        (one["entrypoint"], one["name"]): {schedule.get("slug") for schedule in one.get("schedules", [])}
+        for one in project["deployments"]
+    }
+
+
+def _clear_schedules(client: SyncPrefectClient, deployed: Slugs, wanted: Slugs) -> None:
+    """Do to schedules what `prefect deploy` does not: delete those of ours that the file no longer has, keep everybody's.
+
+    Prefect updates schedules by their slugs, but if one has none, it replaces all of the deployment. So each gets one.
+    """
+    for deployment in client.read_deployments(work_pool_filter=OURS):
+        which = (deployment.entrypoint or "", deployment.name)
+        for schedule in deployment.schedules:
+            if schedule.slug is not None and schedule.slug in deployed.get(which, set()) - wanted.get(which, set()):
+                client.delete_deployment_schedule(deployment.id, schedule.id)
+                print(f"schedule {schedule.slug!r} of {deployment.name} ({which[0]}): deleted, the file no longer has it")
+            elif schedule.slug is None and which in wanted:
+                # The server would empty the parameters if they were left out.
+                slug = f"by-hand-{schedule.id}"
+                client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
 def _is_online(client: SyncPrefectClient, since: float) -> bool:
@@ -270,11 +310,10 @@ def _runs_of(worker: int) -> set[str]:
 def _close_runs(api: str, ours: set[str]) -> None:
     """Set the runs that ended with their worker to Cancelled: ours, or all if no other machine has a worker."""
     going = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
-    of_pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
     with _client(api) as client:
         workers = client.read_workers_for_work_pool(POOL)
         alone = all(worker.name == MACHINE or worker.status != WorkerStatus.ONLINE for worker in workers)
-        for run in client.read_flow_runs(flow_run_filter=going, work_pool_filter=of_pool):
+        for run in client.read_flow_runs(flow_run_filter=going, work_pool_filter=OURS):
             if alone or str(run.id) in ours:
                 client.set_flow_run_state(run.id, Cancelled(message="The worker was stopped."), force=True)
                 print(f"run {run.name!r}: cancelled; finished steps are kept", flush=True)

@@ -20,6 +20,8 @@ from tasks.code import code_digest, code_version
 from tasks.job import COUNTS, JOB, WORK, Artifact, Job, Key
 
 MANIFEST = "manifest.json"
+KEY = "key.json"
+"""In the scratch space of a job that can be resumed: what its artefact is made from."""
 ABOUT = (JOB, COUNTS, "metrics.parquet", "curves.png", "events")
 """Files and folders that tell how an artefact was made and are not part of the result: paths, times."""
 

@@ -11,8 +11,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from base.files import atomic_write
-from tasks.artifacts import FileEntry, begin, differing_in_code, find, key_of, publish, read_manifest
+from base.files import atomic_write, write_text
+from tasks.artifacts import KEY, FileEntry, begin, differing_in_code, find, key_of, publish, read_manifest
 from tasks.cluster import on_cluster
 from tasks.gpus import held
 from tasks.job import CHECKSUMS, COUNTS, JOB, WORK, Artifact, Job, to_job_file
@@ -97,7 +97,10 @@ def _say_what_there_is(path: Path, job: Job, log: Log) -> None:
 def _make(missing: dict[Path, Job], at_once: int, processes: int, finish: Finish, run: Runner, log: Log) -> None:
     """Run the stages of the missing jobs one after another; publish each job as soon as its last stage is done."""
     for path, job in missing.items():
-        with atomic_write(begin(path, keep=job.resumable) / JOB) as file:
+        begun = begin(path, keep=job.resumable)
+        if job.resumable:
+            write_text(begun / WORK / KEY, json.dumps(key_of(job)._asdict()))
+        with atomic_write(begun / JOB) as file:
             file.write(to_job_file(job))
     job = next(iter(missing.values()))
     groups = [list(missing)] if job.together else [[path] for path in missing]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from base.errors import InputError
 from model.evaluation.rows import join_recipes
-from tasks.artifacts import read_manifest
+from tasks.artifacts import MANIFEST, read_manifest
 from tasks.job import JOB, Weights, digest_of
 from tasks.jobs.train import WEIGHTS, TrainJob
 
@@ -53,13 +53,30 @@ def how_trained(weights: Weights) -> Trained:
     if WEIGHTS not in manifest.files or manifest.files[WEIGHTS].sha256 != weights.digest:
         return Trained()
     job = job_of(folder)
+    images = None if job is None else _with_content(job.train.path, job.train.digest)
     settings = {
         "training": manifest.settings,
-        "images": read_manifest(job.train.path).settings if job is not None and job.train.path.exists() else None,
-        "initial": manifest.inputs.get("initial") if job is None or job.initial is None else how_trained(job.initial).settings,
+        "images": None if images is None else read_manifest(images).settings,
+        "initial": manifest.inputs.get("initial") if job is None or job.initial is None else _settings_of(job.initial),
     }
     seed = manifest.settings.get("training", {}).get("seed")
     return Trained(None if job is None else job.recipe or None, seed, manifest.code_version, settings)
+
+
+def _settings_of(initial: Weights) -> dict[str, Any] | None:
+    folder = _with_content(initial.path.parent, initial.digest)
+    return None if folder is None else how_trained(Weights(path=folder / initial.path.name, digest=initial.digest)).settings
+
+
+def _with_content(folder: Path, digest: str) -> Path | None:
+    """The folder of an artefact; if it was collected, the one beside it that has the same content."""
+    if folder.exists():
+        return folder
+    for beside in (path.parent for path in folder.parent.glob(f"*/{MANIFEST}") if not path.parent.name.endswith(".partial")):
+        manifest = read_manifest(beside)
+        if digest == manifest.digest or (WEIGHTS in manifest.files and digest == manifest.files[WEIGHTS].sha256):
+            return beside
+    return None
 
 
 def job_of(folder: Path) -> TrainJob | None:

@@ -145,8 +145,12 @@ def test_no_deployment_takes_the_place_of_another() -> None:
     assert len(DEPLOYMENTS) == len(PROJECT["deployments"])
 
 
-def test_the_schedules_of_retraining_are_there_and_asleep() -> None:
+def test_the_schedules_are_there_and_asleep() -> None:
     schedules = {name: deployment["schedules"] for name, deployment in DEPLOYMENTS.items() if "schedules" in deployment}
     nightly = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
     weekly = {"slug": "weekly-from-scratch", "cron": "0 5 * * 0", "timezone": "UTC", "active": False}
-    assert schedules == {"flows.retrain.retrain/folder": [nightly, {**weekly, "parameters": {"start": "scratch"}}]}
+    collect = {"slug": "weekly", "cron": "0 7 * * 0", "timezone": "UTC", "active": False, "parameters": {"delete": True}}
+    assert schedules == {
+        "flows.retrain.retrain/folder": [nightly, {**weekly, "parameters": {"start": "scratch"}}],
+        "flows.collect.collect/all": [collect],
+    }

@@ -5,12 +5,14 @@ import re
 import shutil
 import signal
 import time
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tasks.artifacts import read_manifest
 from tasks.code import ROOT, code_version
 
 TABLES = ("error_rates", "table1", "table2", "fall2009", "comparisons", "per_class", "gaps")
@@ -123,6 +125,25 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(reproduced, tmp_p
     assert all(settings["storage"] == "square72" for settings in read["settings"])
     assert list(found["row"]["weights_code_versions"]) == [code_version()] * 2
     assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
+
+
+def test_after_a_collection_everything_is_found(copy, finish, server, program):
+    """With what older code has left beside it: the same artefacts under other keys, of which the digests are equal."""
+    made = sorted(manifest.parent for manifest in copy.glob("*/**/manifest.json"))
+    for path in made:
+        manifest = read_manifest(path)
+        older = manifest.model_copy(update={"code": "older", "created_at": manifest.created_at - timedelta(days=1)})
+        left = shutil.copytree(path, path.with_name(older.key.digest[:12]))
+        (left / "manifest.json").write_text(older.model_dump_json())
+    before = measured(copy)
+    said = program("flows.collect", "--delete", "--workspace", copy).stdout
+    assert f"deleted: {len(made)} artefacts, " in said
+    assert f"; {len(made)} artefacts stay, " in said
+    assert sorted(manifest.parent for manifest in copy.glob("*/**/manifest.json")) == made
+    said = finish(copy, **server)
+    assert {Path(line.partition(": found ")[2]) for line in said.splitlines() if ": found " in line} == set(made)
+    again = measured(copy).iloc[len(before) :].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, before.tail(len(again)).reset_index(drop=True))
 
 
 def test_two_recipes_in_one_workspace_keep_their_rows(copy, finish, server):

@@ -105,10 +105,11 @@ def call(*command: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+@pytest.fixture
+def services(tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:
     """Start a server and a worker as `make up` does; return their workspace and the address of the server."""
-    workspace = tmp_path_factory.mktemp("workspace")
+    workspace = tmp_path / "workspace"
+    prefect_home(workspace / "prefect")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -252,7 +253,7 @@ for part in parts:
 
 
 def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_row_per_decision(
-    services: tuple[Path, str], tmp_path: Path, picture: Picture
+    prefect_server: str, tmp_path: Path, picture: Picture
 ) -> None:
     workspace = tmp_path / "workspace"
     night = Night(Folder(tmp_path / "images", picture).fill(), workspace)
@@ -271,7 +272,7 @@ def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_r
     done = subprocess.run(
         [sys.executable, "-c", KILLED, given, *parts],
         cwd=ROOT,
-        env={**os.environ, "PREFECT_API_URL": services[1]},
+        env={**os.environ, "PREFECT_API_URL": prefect_server},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,11 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
+import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Cancelling
 
 from base.errors import InputError
@@ -24,6 +30,7 @@ from tasks.code import ROOT
 
 ONE_NETWORK = {"num_networks": 1, "num_pretrained": 0}
 SHORT = {**ONE_NETWORK, "report": False, "epochs": 1, "pretrain_epochs": 1, "finetune_epochs": 1}
+GPU = "gpu-of-the-test"
 LONG = {**ONE_NETWORK, "epochs": 1000, "seed": 1}
 
 
@@ -87,9 +94,39 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = 90) -> 
         time.sleep(0.3)
 
 
-def hold_slot(client: SyncPrefectClient) -> None:
-    client.upsert_global_concurrency_limit_by_name("gpu-of-the-test", limit=1)
-    client.increment_concurrency_slots_with_lease(["gpu-of-the-test"], 1, "concurrency", 60.0)
+def hold_slot(client: SyncPrefectClient) -> UUID:
+    client.upsert_global_concurrency_limit_by_name(GPU, limit=1)
+    held = client.increment_concurrency_slots_with_lease([GPU], 1, "concurrency", 600.0)
+    return UUID(held.json()["lease_id"])
+
+
+def slots_in_use(client: SyncPrefectClient) -> int:
+    return client.read_global_concurrency_limit_by_name(GPU).active_slots
+
+
+def kill_server(machine: Machine) -> None:
+    running = Service("server", machine.workspace / "logs").find()
+    assert running is not None
+    os.kill(running[0], signal.SIGKILL)
+    wait_until(lambda: machine.processes("server start") == [], "the end of the server")
+
+
+def deploy_earlier_file(machine: Machine) -> None:
+    """Leave what a `make up` leaves whose prefect.yaml has one more schedule than today's."""
+    file = machine.workspace / "logs" / "prefect.yaml"
+    project = yaml.safe_load(file.read_text())
+    (retrain,) = [one for one in project["deployments"] if one["entrypoint"] == "flows.retrain.retrain"]
+    retrain["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
+    file.write_text(yaml.safe_dump(project))
+    alone = file.with_name("earlier.yaml")
+    alone.write_text(yaml.safe_dump({**project, "deployments": [retrain]}))
+    machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(alone)))
+
+
+def schedules(client: SyncPrefectClient) -> dict[str, tuple[str, bool, dict[str, Any]]]:
+    """The cron expression of each schedule of retrain/folder, whether it is active, and its parameters."""
+    found = client.read_deployment_by_name("retrain/folder").schedules
+    return {(one.slug or "none")[:7]: (cast("CronSchedule", one.schedule).cron, one.active, one.parameters) for one in found}
 
 
 def activate_schedule(client: SyncPrefectClient) -> None:
@@ -116,14 +153,25 @@ def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, s
     parameters = [f"--param={name}={json.dumps(value)}" for name, value in SHORT.items()]
     short = machine.begin("prefect", "deployment", "run", "reproduce/demo", "--watch", *parameters)
     with SyncPrefectClient(machine.api) as client:
-        hold_slot(client)
-        # In memory, the slots of running runs would stay occupied for ever after a restart of the server.
-        assert list((machine.workspace / "prefect" / "concurrency_leases").glob("*-*.json"))
-
+        lease = hold_slot(client)
         # With a wrong SQLAlchemy the server starts, answers, and schedules nothing: only this shows it.
         activate_schedule(client)
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
-        assert machine.up().count("already running") == 2
+
+        deploy_earlier_file(machine)
+        retrain = client.read_deployment_by_name("retrain/folder")
+        by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
+        client.create_deployment_schedules(retrain.id, [by_hand])
+        assert schedules(client).keys() == {"nightly", "weekly-", "hourly", "none"}
+        said = machine.up()
+        assert said.count("already running") == 2
+        assert "schedule 'hourly' of folder (flows.retrain.retrain): deleted, the file no longer has it\n" in said
+        as_it_should_be = {
+            "nightly": ("0 3 * * *", False, {}),
+            "weekly-": ("0 5 * * 0", False, {"start": "scratch"}),
+            "by-hand": ("0 5 * * *", True, {"seed": 7}),
+        }
+        assert schedules(client) == as_it_should_be
 
         assert "Completed" in machine.end(short)
         (done,) = runs(client, StateType.COMPLETED)
@@ -141,6 +189,17 @@ def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, s
         assert [run.id for run in runs(client, StateType.CANCELLED)] == [long.id]
         assert machine.processes("tasks.workers") == machine.processes("prefect.engine") == []
         assert list(machine.workspace.glob("runs/demo-cnn-1/*.partial/work/checkpoints/*.pt")), "training was not saved"
+
+        # With leases in memory, the slot would stay occupied for ever.
+        kill_server(machine)
+        said = machine.up()
+        assert "server: starting" in said
+        assert "worker: already running" in said
+        assert slots_in_use(client) == 1
+        client.renew_concurrency_lease(lease, 600.0)
+        client.release_concurrency_slots_with_lease(lease)
+        assert slots_in_use(client) == 0
+        assert schedules(client) == as_it_should_be
 
     said = machine.down()
     assert "worker: stopped" in said
