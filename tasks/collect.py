@@ -187,9 +187,9 @@ def _shown_pages(entries: Sequence[Entry], workspace: Workspace) -> Iterator[Pat
 def _being_written(entries: Sequence[Entry]) -> Iterator[Path]:
     """Unfinished artefacts that a worker without a run is at work on: one of a cluster, or one that was started by hand."""
     commands = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            commands.append(process.read_bytes().decode(errors="replace"))
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            commands.append((process / "cmdline").read_bytes().decode(errors="replace"))
     for entry in entries:
         if not entry.digests and any(str(entry.path) in command for command in commands):
             yield entry.path

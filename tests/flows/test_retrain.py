@@ -20,7 +20,6 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from base.errors import InputError
@@ -115,8 +114,7 @@ def services(tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Iterator[t
         port = probe.getsockname()[1]
     own = {"PREFECT_HOME": str(workspace / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
     call("flows.services", "up", "--workspace", str(workspace), "--port", str(port), **own)
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
-        yield workspace, f"http://127.0.0.1:{port}/api"
+    yield workspace, f"http://127.0.0.1:{port}/api"
     call("flows.services", "down", "--workspace", str(workspace), **own)
 
 
@@ -143,6 +141,7 @@ def begin_late(api: str, night: Night, due: list[datetime], **parameters: object
         return [client.read_flow_run(run.id) for run in made]
 
 
+@pytest.mark.usefixtures("prefect_server")  # for the runs in this process; it is still there when these send their last events
 def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Path, picture: Picture) -> None:
     workspace, api = services
     folder = Folder(tmp_path / "images", picture).fill()

@@ -272,8 +272,10 @@ def test_what_cannot_be_resumed_goes(store: Store) -> None:
 def test_what_a_worker_without_a_run_is_writing_stays(store: Store) -> None:
     partial = begin(store.workspace.path / "colours" / "0123456789ab")
     with subprocess.Popen(["tail", "-f", "/dev/null", str(partial / JOB)], stderr=subprocess.DEVNULL) as worker:
-        assert store.gone() == set()
-        worker.kill()
+        try:
+            assert store.gone() == set()
+        finally:
+            worker.kill()
     assert store.gone() == {partial}
 
 
