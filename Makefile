@@ -2,6 +2,8 @@
 WORKSPACE ?= artifacts
 PYTHON ?= python3.11
 PORT ?= 4200
+# Address of this machine if others are to reach the server, or SERVER=http://HOST:4200 for a worker alone (docs/deployments.md).
+ADDRESS ?= 127.0.0.1
 
 # Which build of torch to install: cpu or cuda.
 TORCH ?= $(if $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg),cuda,cpu)
@@ -14,11 +16,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PREFECT_HOME ?= $(if $(filter /%,$(WORKSPACE)),$(WORKSPACE),$(CURDIR)/$(WORKSPACE))/prefect
 export MPLCONFIGDIR ?= $(PREFECT_HOME)/matplotlib
 
+ifdef DATABASE
+# postgresql+asyncpg://…, for the server; it is a variable of the environment because others can read command lines.
+export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo retrain-demo test lint bench gpu up down lock
+.PHONY: help install demo retrain-demo test test-machines lint bench gpu up down lock
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## Create .venv with the locked versions
 
@@ -51,6 +58,10 @@ test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
 	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
+test-machines: .venv/tested  ## Test several machines: network namespaces, PostgreSQL (as root, minutes)
+	@mkdir -p "$(MPLCONFIGDIR)"
+	@.venv/bin/python -m pytest -m machines
+
 lint: .venv/tested  ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
@@ -69,7 +80,7 @@ gpu: .venv/installed  ## Check and measure everything that needs a GPU, in 8 min
 	@.venv/bin/python -m benchmarks.gpu
 
 up: .venv/installed  ## Start a Prefect server and a worker, and deploy all flows
-	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT)
+	@.venv/bin/python -m flows.services up --workspace "$(WORKSPACE)" --port $(PORT) --address $(ADDRESS) $(SERVER:%=--server-url %)
 
 down:  ## Stop the worker and the server
 	@.venv/bin/python -m flows.services down --workspace "$(WORKSPACE)"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import IO
 
 
@@ -11,12 +12,13 @@ from typing import IO
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that gets the name `path` only after all of it is on the disk.
 
-    It is written as `<name>.partial` in the same folder, flushed to the disk and renamed. If the block raises, `path` stays as
-    it was and the partial file is removed.
+    It is written as `<name>.<random>.partial` in the same folder, flushed to the disk and renamed. If the block raises, `path`
+    stays as it was and the partial file is removed. Two processes, even of two machines, can write the same file at once: it is
+    always a whole one of theirs.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{token_hex(4)}.partial")
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

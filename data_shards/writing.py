@@ -58,7 +58,7 @@ def write_shard(dataset: Dataset, plan: ShardPlan, config: ShardConfig, director
         written = _write_samples(tar, dataset, plan, config)
         tar.finish()
     if written.bad_images and config.bad_images == "error":
-        (directory / plan.name).unlink()
+        (directory / plan.name).unlink(missing_ok=True)
         return written
     if not written.samples:
         raise InputError(

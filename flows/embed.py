@@ -48,6 +48,7 @@ def embed(
     dtype: Literal["float32", "float16"] = "float32",
     names: list[str] | None = None,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> EmbedRecord:
@@ -69,6 +70,7 @@ def embed(
         dtype: How a value is stored: float32, or float16 in half the space.
         names: Names of the networks, one for each weights file. Default: the folder two above it, or the file.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -78,7 +80,7 @@ def embed(
     networks = dict(zip(names_of(weights, names), map(open_weights, weights), strict=True))
     other = None if factory is None else Factory(factory=factory, input_size=input_size, mean=mean, scale=scale)
     config = RetrievalConfig(pixels=False, dtype=dtype)
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
         return EmbedRecord(features=embed_split(networks, shards, split, config, compute, made_in, other, layer))
 

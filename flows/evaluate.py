@@ -32,6 +32,7 @@ def evaluate(
     names: list[str] | None = None,
     search_weights: bool = False,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
@@ -51,6 +52,7 @@ def evaluate(
         names: Names of the rows, one for each weights file. Default: the names of the runs.
         search_weights: Also average with weights that have the fewest top-5 errors on the validation images.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -58,7 +60,7 @@ def evaluate(
     compute = choose_compute(device, None)
     networks = [open_weights(path) for path in weights]
     rows = evaluation_rows(table, names_of(weights, names))
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
         others = shard_others(on, on_source, labels, shards, split, plan.shards, made_in)
         predictions = predict_split(networks, shards, split, views, compute, made_in)

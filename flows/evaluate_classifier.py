@@ -42,6 +42,7 @@ def evaluate_classifier(
     table: TableName = "evaluation",
     names: list[str] | None = None,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TableRecord:
@@ -70,6 +71,7 @@ def evaluate_classifier(
         table: The paper's table that gets the rows, beside the published ones.
         names: Names of the rows, one for each weights file. Default: the folder two above it, or the file.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -86,7 +88,7 @@ def evaluate_classifier(
     )
     networks = [open_weights(path) for path in weights]
     rows = evaluation_rows(table, names_of(weights, names))
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
         others = shard_others(on, on_source, labels, shards, split, plan.shards, made_in, wnids)
         predictions = predict_split(networks, shards, split, views, compute, made_in, classifier)

@@ -32,6 +32,7 @@ def report(
     num_shown: int | None = None,
     num_classes: int | None = None,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> Section6Record:
@@ -50,6 +51,7 @@ def report(
         num_shown: Queries on the page. Default: the preset's 200.
         num_classes: Number of classes, the first in WNID order, for tiny. Default: the preset's.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -63,7 +65,7 @@ def report(
         raise InputError(
             f"{len(weights):,} weights files have {len(networks):,} different names; give each its own with --names"
         )
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         wanted: tuple[Split, ...] = ("train", split)
         shards = {part: shard_split(plan.target, part, plan.shards, made_in) for part in wanted}
         first = next(iter(networks.values()))

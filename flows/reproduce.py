@@ -59,6 +59,7 @@ def reproduce(
     device: str = "auto",
     layout: Layout | None = None,
     report: bool = True,
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> ReproduceRecord:
@@ -82,6 +83,7 @@ def reproduce(
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch). Default: what suits the devices.
         report: Whether section 6.1 follows: kernels, nearest training images, binary codes, and all of it as one page.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do all but the training.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -96,7 +98,7 @@ def reproduce(
     )
     plan = plan.with_networks(num_networks, num_pretrained)
     compute = choose_compute(device, plan.threads_per_network, layout)
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         _find_superset(plan, made_in)
         target = training_set(plan.target, plan.shards, made_in)
         superset = training_set(plan.superset, plan.shards, made_in) if plan.superset and plan.num_pretrained else None

@@ -42,6 +42,7 @@ def retrieve(
     source: Path | None = None,
     num_neighbours: int = 6,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> RetrieveRecord:
@@ -54,6 +55,7 @@ def retrieve(
         source: Folder or archive that holds them; synthetic ones need none.
         num_neighbours: How many for each photograph.
         device: auto, cpu or cuda, for embedding the training images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -62,7 +64,7 @@ def retrieve(
         raise InputError(f"no image {missing[0]}; give the paths of image files")
     plan, network = load_preset(preset, source), open_weights(weights)
     compute = choose_compute(device, None)
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, "train", plan.shards, made_in)
         config = RetrievalConfig(pixels=False)
         database = embed_split({"network": network}, shards, "train", config, compute, made_in)["network"]

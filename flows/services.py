@@ -1,7 +1,8 @@
 """A Prefect server, a worker and all deployments on this machine: `python -m flows.services up`, later `down`.
 
-Each workspace has its own pair, which continues in the background. WORKSPACE/logs holds what they print. (`prefect server
-start --background` discards the server's log, and `prefect server stop` kills whatever process has the noted ID by then.)
+Each workspace has its own server, and a worker on each machine that shares it. They continue in the background.
+WORKSPACE/logs/MACHINE holds what they print. (`prefect server start --background` discards the server's log, and `prefect
+server stop` kills whatever process has the noted ID by then.)
 """
 
 import fcntl
@@ -20,12 +21,14 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 from cyclopts import App
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.events import AutomationCore, EventTrigger, Posture
 from prefect.events.actions import ChangeFlowRunState
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled
 from prefect.workers.process import ProcessWorker
@@ -36,8 +39,11 @@ from tasks.code import ROOT
 from tasks.workspace import DEFAULT_WORKSPACE
 
 POOL = "alexnet"
+AUTH = "PREFECT_API_AUTH_STRING"
+"""The environment variable with the name and the password that the server asks for."""
+MACHINE = socket.gethostname()
+LOOPBACK = "127.0.0.1"
 OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-HOST = "127.0.0.1"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """On disk, so that a run holds its GPUs through a restart of the server."""
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
@@ -51,72 +57,84 @@ app = App(name="python -m flows.services", help=__doc__, help_format="plaintext"
 
 
 @app.command
-def up(*, workspace: Path = DEFAULT_WORKSPACE, port: int = 4200) -> None:
+def up(
+    *, workspace: Path = DEFAULT_WORKSPACE, port: int = 4200, address: str = LOOPBACK, server_url: str | None = None
+) -> None:
     """Start what is not running and deploy all flows.
 
     Args:
         workspace: Folder for everything that is produced, also by the runs.
-        port: Of the server, which only this machine can reach.
+        port: Of the server.
+        address: Of this machine, if others are to reach the server; needs PREFECT_API_AUTH_STRING=NAME:PASSWORD.
+        server_url: Start only a worker, for the server of another machine: http://HOST:4200.
     """
     workspace = workspace.expanduser().absolute()
-    server, worker = (Service(name, workspace / "logs") for name in ("server", "worker"))
-    _check_port(server, port)
-    url = f"http://{HOST}:{port}"
-    os.environ["PREFECT_API_URL"] = f"{url}/api"
+    server, worker = _services(workspace)
+    url = server_url or f"http://{address}:{port}"
+    api = f"{url.rstrip('/')}/api"
+    os.environ["PREFECT_API_URL"] = api
     os.environ.setdefault("PREFECT_HOME", str(workspace / "prefect"))
-    os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES)
     # A script starts its background jobs with SIGINT ignored, and a Prefect worker that inherits this cannot be stopped.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with SyncPrefectClient(f"{url}/api") as client:
-        server.ensure(f"server start --host {HOST} --port {port}", port, lambda: client.api_healthcheck() is None)
-        pool = WorkPoolCreate(name=POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
-        client.create_work_pool(pool, overwrite=True)
-        _make_automation(client)
-        _deploy(client, workspace)
+    with _client(api) as client:
+        if server_url is None:
+            _check_address(server, address, port, api)
+            os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES)
+            server.ensure(f"server start --host {address} --port {port}", api, lambda: client.api_healthcheck() is None)
+            pool = WorkPoolCreate(name=POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
+            client.create_work_pool(pool, overwrite=True)
+            _make_automation(client)
+            _deploy(client, workspace)
+        else:
+            _check_server(client, url)
         # The runs share one workspace, so they take turns.
-        work = f"worker start --pool {POOL} --type process --name worker --limit 1"
-        worker.ensure(work, port, lambda: _is_online(client, worker.note.stat().st_mtime))
+        work = f"worker start --pool {POOL} --type process --name {MACHINE} --limit 1"
+        worker.ensure(work, api, lambda: _is_online(client, worker.note.stat().st_mtime))
     print(f"\nWatch runs at {url}. To start one, type:\n")
-    print(f"  export PREFECT_API_URL={url}/api\n  .venv/bin/prefect deployment run reproduce/demo --watch\n")
-    print(f"Logs: {workspace / 'logs'}. To stop: make down")
+    print(f"  export PREFECT_API_URL={api}\n  .venv/bin/prefect deployment run reproduce/demo --watch\n")
+    print(f"Logs: {worker.logs}. To stop: make down")
 
 
 @app.command
 def down(*, workspace: Path = DEFAULT_WORKSPACE) -> None:
-    """Stop the worker with its run, then the server.
+    """Stop the worker of this machine with its run, then the server if it is on this machine.
 
     Args:
         workspace: The one that `up` was given.
     """
-    server, worker = (Service(name, workspace.expanduser().absolute() / "logs") for name in ("server", "worker"))
+    server, worker = _services(workspace.expanduser().absolute())
+    running = worker.find()
+    ours = _runs_of(running[0]) if running is not None else set()
     worker.stop()
-    running = server.find()
-    if running is not None:
-        _close_runs(f"http://{HOST}:{running[1]}/api")
+    if (known := server.find() or running) is not None:
+        try:
+            _close_runs(known[1], ours)
+        except HTTPError as error:
+            print(f"the server at {known[1]} was not told that the runs have ended ({error})", flush=True)
     server.stop()
 
 
 class Service(NamedTuple):
-    """A process that continues when `up` has ended. It holds a lock on its note as long as it lives."""
+    """A process of this machine that continues when `up` has ended. It holds a lock on its note as long as it lives."""
 
     name: str
     logs: Path
 
     @property
     def note(self) -> Path:
-        """The file with its process ID and the port of the server."""
+        """The file with its process ID and the address of the server's API."""
         return self.logs / f"{self.name}.json"
 
-    def find(self) -> tuple[int, int] | None:
-        """Return its process ID and the port of the server, or None if it does not run."""
+    def find(self) -> tuple[int, str] | None:
+        """Return its process ID and the address of the server's API, or None if it does not run."""
         with suppress(FileNotFoundError), self.note.open() as note:
             try:
                 fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return cast("tuple[int, int]", json.load(note))
+                return cast("tuple[int, str]", json.load(note))
         return None
 
-    def ensure(self, command: str, port: int, is_ready: Callable[[], bool]) -> None:
+    def ensure(self, command: str, api: str, is_ready: Callable[[], bool]) -> None:
         """Run `prefect COMMAND` if it does not run, and wait until it is ready.
 
         Raises:
@@ -124,13 +142,13 @@ class Service(NamedTuple):
         """
         log = self.logs / f"{self.name}.log"
         running = self.find()
-        pid = running[0] if running is not None else self._start(command, port, log)
+        pid = running[0] if running is not None else self._start(command, api, log)
         print(f"{self.name}: {'starting' if running is None else 'already running'}, process {pid}, {log}", flush=True)
         _wait(lambda: is_ready() or self.find() is None, SECONDS_TO_START)
         if not (is_ready() and self.find()):
             raise InputError(f"the {self.name} did not start; the last lines of {log}:\n{_tail(log.read_text())}")
 
-    def _start(self, command: str, port: int, log: Path) -> int:
+    def _start(self, command: str, api: str, log: Path) -> int:
         self.logs.mkdir(parents=True, exist_ok=True)
         with self.note.open("w") as note, log.open("ab") as out:
             fcntl.flock(note, fcntl.LOCK_EX)  # the child inherits the open file, and with it the lock
@@ -143,7 +161,7 @@ class Service(NamedTuple):
                 start_new_session=True,
                 pass_fds=[note.fileno()],
             )
-            json.dump((process.pid, port), note)
+            json.dump((process.pid, api), note)
         return process.pid
 
     def stop(self) -> None:
@@ -165,13 +183,43 @@ def _wait(is_so: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _check_port(server: Service, port: int) -> None:
+def _services(workspace: Path) -> tuple[Service, Service]:
+    """Return the server and the worker of this machine. Machines that share the workspace do not share the notes."""
+    logs = workspace / "logs" / MACHINE
+    return Service("server", logs), Service("worker", logs)
+
+
+def _client(api: str) -> SyncPrefectClient:
+    return SyncPrefectClient(api, auth_string=os.environ.get(AUTH))
+
+
+def _check_address(server: Service, address: str, port: int, api: str) -> None:
+    """Refuse a port that is taken, and an address that others reach without a password; tell the server the password."""
     running = server.find()
+    if AUTH in os.environ:
+        os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ[AUTH]
+    elif address != LOOPBACK:
+        raise InputError(
+            f"other machines reach a server at {address}, and who reaches it can start programs here; "
+            f"set {AUTH}=NAME:PASSWORD, here and wherever the server is used"
+        )
     if running is None:
-        with suppress(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
+        with suppress(OSError), socket.create_connection((address, port), timeout=5):
             raise InputError(f"something else listens on port {port}; give another with --port")
-    elif running[1] != port:
-        raise InputError(f"the server of this workspace has port {running[1]}; give that one, or run down first")
+    elif running[1] != api:
+        raise InputError(f"the server of this workspace is at {running[1]}; give that address and port, or run down first")
+
+
+def _check_server(client: SyncPrefectClient, url: str) -> None:
+    """Refuse a server of another machine that does not answer, that asks for another password, or that is not ours."""
+    try:
+        client.read_work_pool(POOL)
+    except (HTTPError, ObjectNotFound) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"cannot use the server at {url} ({reason}); start it on its machine with make up ADDRESS=…, "
+            f"and set {AUTH} as there"
+        ) from error
 
 
 def _make_automation(client: SyncPrefectClient) -> None:
@@ -244,17 +292,31 @@ def _clear_schedules(client: SyncPrefectClient, deployed: Slugs, wanted: Slugs) 
 
 
 def _is_online(client: SyncPrefectClient, since: float) -> bool:
-    beats = [worker.last_heartbeat_time for worker in client.read_workers_for_work_pool(POOL)]
+    beats = [worker.last_heartbeat_time for worker in client.read_workers_for_work_pool(POOL) if worker.name == MACHINE]
     return any(beat >= datetime.fromtimestamp(since, UTC) for beat in beats if beat is not None)
 
 
-def _close_runs(api: str) -> None:
-    """Set the runs that ended with their worker to Cancelled."""
+def _runs_of(worker: int) -> set[str]:
+    """Return the IDs of the runs that a worker is executing: each of its child processes has one in its environment."""
+    mark, found = b"PREFECT__FLOW_RUN_ID=", set[str]()
+    for children in Path(f"/proc/{worker}/task").glob("*/children"):
+        for child in children.read_text().split():
+            with suppress(OSError):
+                variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+                found |= {value.removeprefix(mark).decode() for value in variables if value.startswith(mark)}
+    return found
+
+
+def _close_runs(api: str, ours: set[str]) -> None:
+    """Set the runs that ended with their worker to Cancelled: ours, or all if no other machine has a worker."""
     going = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
-    with SyncPrefectClient(api) as client:
+    with _client(api) as client:
+        workers = client.read_workers_for_work_pool(POOL)
+        alone = all(worker.name == MACHINE or worker.status != WorkerStatus.ONLINE for worker in workers)
         for run in client.read_flow_runs(flow_run_filter=going, work_pool_filter=OURS):
-            client.set_flow_run_state(run.id, Cancelled(message="The worker was stopped."), force=True)
-            print(f"run {run.name!r}: cancelled; finished steps are kept", flush=True)
+            if alone or str(run.id) in ours:
+                client.set_flow_run_state(run.id, Cancelled(message="The worker was stopped."), force=True)
+                print(f"run {run.name!r}: cancelled; finished steps are kept", flush=True)
 
 
 def _tail(text: str) -> str:

@@ -114,7 +114,7 @@ def shard(
         label: Field of the JSON files of wds that holds the class. Default: label.
         md5: File as md5sum writes it; archives that it names are read first, and refused if they differ.
         workers: Processes that write shards. Default: one per processor.
-        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards instead.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -133,11 +133,11 @@ def shard(
         shards=changes,
         target={"wnids": wnids, "num_classes": num_classes, "class_list": class_list, "label": label},
     )
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         if md5 is not None and archives is not None:
             check_md5(archives, md5, made_in)
         chosen = choose_splits(plan.target, splits, made_in.sources)
-        sets = {split: shard_split(plan.target, split, plan.shards, made_in, workers, cluster) for split in chosen}
+        sets = {split: shard_split(plan.target, split, plan.shards, made_in, workers) for split in chosen}
         record = ShardRecord(sets={str(split): made for split, made in sets.items()})
         create_table_artifact(record.as_cells(), key="shards", description=f"Shards of {dataset}")
         return record

@@ -25,6 +25,7 @@ def submit(
     split: Split = "test",
     views: Views = 10,
     device: str = "auto",
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> Artifact:
@@ -39,13 +40,14 @@ def submit(
         split: Which images: test, val or train.
         views: 10 for the corners, the centre and their reflections, 1 for the centre.
         device: auto, cpu, cuda, or two such as cuda:0,cuda:1, which share the images.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
     plan = load_preset(preset, source)
     compute = choose_compute(device, None)
     networks = [open_weights(path) for path in weights]
-    with locked(workspace, reuse) as made_in:
+    with locked(workspace, reuse, cluster) as made_in:
         shards = shard_split(plan.target, split, plan.shards, made_in)
         predictions = predict_split(networks, shards, split, views, compute, made_in)
         return write_submission(predictions, shards, split, made_in)

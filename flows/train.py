@@ -34,6 +34,9 @@ def train(
     precision: Precision | None = None,
     device: str = "auto",
     layout: Layout | None = None,
+    machines: Annotated[int, Field(gt=0)] = 1,
+    endpoint: str | None = None,
+    cluster: str | None = None,
     reuse: bool = False,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> TrainRecord:
@@ -55,6 +58,9 @@ def train(
         device: auto, cpu, cuda, or several such as cuda:0,cuda:1.
         layout: towers (one after the other, or on two devices one on each), one-piece (on one device) or replicas (one on each
             device, sharing every batch). Default: what suits the devices.
+        machines: How many machines have replicas on these devices. The log says what to run on the others.
+        endpoint: HOST:PORT of this machine, at which the others meet it.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers write the shards.
         reuse: Take artefacts that were made by other code from the same inputs and settings, instead of making them again.
         workspace: Folder for everything that is made.
     """
@@ -65,8 +71,8 @@ def train(
     changes = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     images, size = {"num_classes": num_classes}, {"width": width}
     plan = load_preset(preset, source, recipe, target=images, network=size, training=changes, fine_tuning=changes)
-    compute = choose_compute(device, plan.threads_per_network, layout)
-    with locked(workspace, reuse) as made_in:
+    compute = choose_compute(device, plan.threads_per_network, layout, machines, endpoint)
+    with locked(workspace, reuse, cluster) as made_in:
         data = training_set(plan.target, plan.shards, made_in)
         if initial_weights is None:
             job = plan_training(f"{preset}-cnn-{seed}", plan.recipe, plan.network, plan.training, data, compute)

@@ -31,6 +31,7 @@ def verify(
     shards: list[Path] | None = None,
     decode: bool = False,
     workers: Annotated[int, Field(gt=0)] | None = None,
+    cluster: str | None = None,
     workspace: Path = DEFAULT_WORKSPACE,
 ) -> VerifyRecord:
     """Read sets of shards again, compare them with their manifests, and look for images that occur more than once.
@@ -39,9 +40,10 @@ def verify(
         shards: Folders of finished sets. Default: all in the workspace.
         decode: Whether every image is decoded too.
         workers: Processes that read. Default: one per processor.
+        cluster: Address of a Dask scheduler, tcp://HOST:8786, whose workers do the work instead.
         workspace: Folder for everything that is made.
     """
-    with locked(workspace) as made_in:
+    with locked(workspace, cluster=cluster) as made_in:
         sets = [path.expanduser().absolute() for path in shards or []] or find_sets(made_in)
         if not sets:
             raise InputError(f"{made_in.path} holds no finished set of shards; make one with python -m flows.shard")

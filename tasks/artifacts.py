@@ -138,6 +138,8 @@ def publish(
         InputError: one of those is no longer there.
     """
     partial = path.with_name(f"{path.name}.partial")
+    for file in partial.rglob("*.partial"):  # of a worker that was killed while it wrote one
+        file.unlink(missing_ok=True)
     names = sorted(str(file.relative_to(partial)) for file in partial.rglob("*") if file.is_file())
     names = [name for name in names if Path(name).parts[0] != WORK]
     if lost := sorted(known.keys() - set(names)):

@@ -1,6 +1,7 @@
 """On which devices networks are trained and tested, in which layout, and how many side by side."""
 
 import os
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,10 @@ class Compute(BaseModel):
     """CPU threads per process that trains."""
     at_once: int
     """Networks trained at the same time."""
+    num_machines: int = 1
+    """On each of which a network that is trained has replicas on these devices."""
+    endpoint: str | None = None
+    """`HOST:PORT` of the first machine, at which the others meet it."""
 
     @property
     def kinds(self) -> list[str]:
@@ -33,21 +38,38 @@ class Compute(BaseModel):
         """Numbers of the GPUs among the devices."""
         return sorted({int(device.partition(":")[2] or 0) for device in self.devices if device.startswith("cuda")})
 
+    def shared(self, cluster: str | None) -> dict[str, Any]:
+        """Return the kind of device, and the devices and CPU threads of the processes that share a job.
 
-def choose_compute(device: str, threads_per_network: int | None, layout: Layout | None = None) -> Compute:
+        On a cluster a process has the first device that its worker sees, and as many threads as its worker says.
+        """
+        if cluster is not None:
+            return {"device": self.kinds[0], "devices": (self.kinds[0],), "num_threads": None}
+        threads = max(1, processors() // len(self.devices))
+        return {"device": self.kinds[0], "devices": self.devices, "num_threads": threads}
+
+
+def choose_compute(
+    device: str,
+    threads_per_network: int | None,
+    layout: Layout | None = None,
+    num_machines: int = 1,
+    endpoint: str | None = None,
+) -> Compute:
     """Understand `auto`, one device, or several with commas between them.
 
     Networks share a CPU as their threads allow, and take turns on GPUs. Without a layout a network is in one piece on one GPU,
-    has its towers on two devices, and replicas on more.
+    has its towers on two devices, and replicas on more or on several machines.
 
     Raises:
-        InputError: no such device here, or no such layout on these devices.
+        InputError: no such device here, no such layout on these devices, or several machines without an endpoint.
     """
     name = ("cuda" if torch.cuda.device_count() else "cpu") if device == "auto" else device
     devices = tuple(part.strip() for part in name.split(","))
     for part in devices:
         _check(part)
-    layout = layout or _usual_layout(devices)
+    layout = layout or ("replicas" if num_machines > 1 else _usual_layout(devices))
+    _check_machines(num_machines, endpoint, layout)
     if len(devices) > 2 and layout != "replicas":
         raise InputError(f"{len(devices)} devices in {device!r}; the network has two towers: give one or two, or replicas")
     if len(devices) > 1 and layout == "one-piece":
@@ -57,7 +79,9 @@ def choose_compute(device: str, threads_per_network: int | None, layout: Layout 
     at_once = processors() // threads if on_cpu else 1
     if layout == "replicas":
         threads, at_once = max(1, processors() // len(devices)), 1
-    return Compute(devices=devices, layout=layout, num_threads=threads, at_once=at_once)
+    return Compute(
+        devices=devices, layout=layout, num_threads=threads, at_once=at_once, num_machines=num_machines, endpoint=endpoint
+    )
 
 
 def processors() -> int:
@@ -70,6 +94,17 @@ def _usual_layout(devices: tuple[str, ...]) -> Layout:
         return "replicas"
     # On a CPU the towers are fastest one after the other (docs/performance.md); a GPU has half as many kernels to start.
     return "one-piece" if len(devices) == 1 and devices[0] != "cpu" else "towers"
+
+
+def _check_machines(number: int, endpoint: str | None, layout: Layout) -> None:
+    if (number > 1) != (endpoint is not None):
+        raise InputError(
+            f"{number} machines and the endpoint {endpoint}; give both or neither: --machines 2 --endpoint HOST:29500"
+        )
+    if endpoint is not None and not endpoint.rpartition(":")[2].isdigit():
+        raise InputError(f"the endpoint {endpoint} has no port; expected HOST:PORT, such as {endpoint}:29500")
+    if number > 1 and layout != "replicas":
+        raise InputError(f"{number} machines with the layout {layout}; only replicas train on several")
 
 
 def _check(device: str) -> None:

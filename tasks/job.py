@@ -107,6 +107,8 @@ class Job(BaseModel, ABC):
     """The stage that several processes can share; each does the units of its `Share`."""
     together: ClassVar[bool] = False
     """Whether one process takes several jobs at once."""
+    spreads: ClassVar[bool] = True
+    """Whether a worker of a cluster can do its work: it writes each file whole, so that a second one may write the same."""
     resumable: ClassVar[bool] = False
     """Whether a worker continues with what a killed run left."""
     large: ClassVar[bool] = False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from base.errors import InputError
 from base.progress import Message, parse
@@ -55,6 +55,19 @@ class Unit(NamedTuple):
     """Job files, then perhaps a share such as `3/8`."""
     name: str
     """Of the job, for the log and the display. The units of one job have the same name."""
+
+
+class Runner(Protocol):
+    """What runs units of work: processes of this machine (`launch`), or the workers of a cluster."""
+
+    def __call__(
+        self,
+        units: Sequence[Unit],
+        at_once: int,
+        heard: Callable[[Unit, Message], None],
+        done: Callable[[Unit], None],
+    ) -> None:
+        """Run all units, `at_once` at a time."""
 
 
 class WorkerError(RuntimeError):
@@ -131,7 +144,7 @@ class _Child:
 
     def _is_to_pass_on(self, message: Message) -> bool:
         if message.error:
-            self.refusal = message.text
+            self.refusal = self.refusal or message.text  # replicas that lose the one that refused say so later
             return False
         if message.done is not None:
             return True

@@ -5,18 +5,18 @@ Called by every task. What exists is checked and returned; what is missing is ma
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 from base.files import atomic_write, write_text
-from base.progress import Message
 from tasks.artifacts import KEY, FileEntry, begin, differing_in_code, find, key_of, publish, read_manifest
+from tasks.cluster import on_cluster
+from tasks.gpus import held
 from tasks.job import CHECKSUMS, COUNTS, JOB, WORK, Artifact, Job, to_job_file
-from tasks.launch import Unit, launch
+from tasks.launch import Runner, Unit, launch
 from tasks.progress import Display, Log, run_log
 from tasks.workspace import Workspace
 
@@ -24,32 +24,19 @@ Finish = Callable[[Job, Path], None]
 """Adds to a job's folder before it is published."""
 
 
-class Runner(Protocol):
-    """What runs units of work: processes of this machine, or the workers of a cluster."""
-
-    def __call__(
-        self,
-        units: Sequence[Unit],
-        at_once: int,
-        heard: Callable[[Unit, Message], None],
-        done: Callable[[Unit], None],
-    ) -> None:
-        """Run all units, `at_once` at a time."""
-
-
 def make(
     jobs: Sequence[Job],
     workspace: Workspace,
     at_once: int = 1,
     processes: int = 1,
-    holding: AbstractContextManager[None] | None = None,
+    gpus: Sequence[int] = (),
     finish: Finish = lambda job, directory: None,
     run: Runner = launch,
 ) -> list[Artifact]:
     """Return the artefacts of the jobs, in order, after making those that are missing.
 
-    `at_once` jobs are made at a time; a stage that can be shared is done by as many `processes`. Something can be held
-    meanwhile, such as GPUs. `finish` adds to a job's folder before it is published.
+    `at_once` jobs are made at a time; a stage that can be shared is done by as many `processes`. If the workspace has a
+    cluster, its workers do both. Meanwhile GPUs are held. `finish` adds to a job's folder before it is published.
 
     Raises:
         InputError: a damaged artefact, or something that a worker refused.
@@ -62,9 +49,17 @@ def make(
         _say_what_there_is(path, job, log)
     missing = {path: job for path, job in unique.items() if find(path, job.large) is None}
     if missing:
-        with holding or nullcontext():
-            _make(missing, at_once, processes, finish, run, log)
+        cluster = workspace.cluster if next(iter(missing.values())).spreads else None
+        with _here(run, processes, gpus) if cluster is None else on_cluster(cluster, gpus) as (runner, shares):
+            _make(missing, at_once, shares, finish, runner, log)
     return [_found(path, job) for path, job in zip(paths, jobs, strict=True)]
+
+
+@contextmanager
+def _here(run: Runner, processes: int, gpus: Sequence[int]) -> Iterator[tuple[Runner, int]]:
+    """Hold the GPUs of this machine."""
+    with held(gpus):
+        yield run, processes
 
 
 def place(job: Job, workspace: Workspace) -> Path:

@@ -11,8 +11,7 @@ from base.errors import InputError
 from data_shards.datasets.dataset import Split
 from model.evaluation.classifiers import Classifier, import_from
 from tasks.artifacts import read_manifest
-from tasks.compute import Compute, processors
-from tasks.gpus import held
+from tasks.compute import Compute
 from tasks.job import Artifact, Weights
 from tasks.jobs.predict import PREDICTIONS, PredictJob, Views
 from tasks.make import make
@@ -42,20 +41,18 @@ def predict_split(
             weights=weights,
             shards=shards,
             views=views,
-            device=compute.kinds[0],
             classifier=classifier,
             factory_code=None if classifier is None else factory_code(classifier.factory),
             factory_folder=None if classifier is None else Path.cwd(),
             other_classes=other_classes or None,
             dataset=name,
             split=split,
-            devices=compute.devices,
-            num_threads=max(1, processors() // len(compute.devices)),
+            **compute.shared(workspace.cluster),
             about={"dataset": name, "split": split, "shards": shards.digest, "storage": storage},
         )
         for weights in networks
     ]
-    return make(jobs, workspace, processes=len(compute.devices), holding=held(compute.gpus))
+    return make(jobs, workspace, processes=len(compute.devices), gpus=compute.gpus)
 
 
 def predictions_file(predictions: Artifact) -> Path:

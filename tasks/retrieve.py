@@ -18,7 +18,6 @@ from model.retrieval.schemas import NEIGHBOURS, RETRIEVAL
 from tasks.artifacts import read_manifest
 from tasks.code import code_version
 from tasks.compute import Compute, processors
-from tasks.gpus import held
 from tasks.job import Artifact, Weights
 from tasks.jobs import retrieve as files
 from tasks.jobs.codes import CodesJob
@@ -52,11 +51,9 @@ def embed_split(
     """
     shared: dict[str, Any] = {
         "shards": shards,
-        "device": compute.kinds[0],
         "dataset": dataset_name(shards),
         "split": split,
-        "devices": compute.devices,
-        "num_threads": max(1, processors() // len(compute.devices)),
+        **compute.shared(workspace.cluster),
     }
     own: dict[str, Any] = {"layer": layer, "dtype": config.dtype}
     if factory is not None:
@@ -66,7 +63,7 @@ def embed_split(
         first = next(iter(networks.values()))
         crop = read_info(first.path).network.crop if factory is None else factory.input_size
         jobs[PIXELS] = EmbedJob(crop=crop, **shared)
-    made = make(list(jobs.values()), workspace, processes=len(compute.devices), holding=held(compute.gpus))
+    made = make(list(jobs.values()), workspace, processes=len(compute.devices), gpus=compute.gpus)
     return dict(zip(jobs, made, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""A dataset's split to a set of shards, on the processors of this machine or on a cluster."""
+"""A dataset's split to a set of shards."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,11 @@ from data_shards.datasets.dataset import Dataset, Source, Split
 from data_shards.datasets.finding import identity
 from data_shards.planning import ShardConfig
 from data_shards.shard_format import BadImage
-from tasks.cluster import MAX_SHARES, cluster_runner
 from tasks.compute import processors
 from tasks.job import WORK, Artifact, External
 from tasks.jobs.members import MEMBERS, MembersJob
 from tasks.jobs.shard import BAD, ShardJob
-from tasks.launch import Unit, launch
+from tasks.launch import Unit
 from tasks.make import make, partial_of, place
 from tasks.progress import Display, Shown, run_log
 from tasks.workspace import Workspace
@@ -35,7 +34,6 @@ def shard_split(
     config: ShardConfig,
     workspace: Workspace,
     num_workers: int | None = None,
-    cluster: str | None = None,
 ) -> Artifact:
     """Write one split as shards, or find them: `shards/<dataset>/<split>/<key>`.
 
@@ -48,9 +46,8 @@ def shard_split(
         job = _job(dataset, source, split, config, workspace)
         archives = [] if place(job, workspace).exists() else dataset.archives(split)
     job = job.model_copy(update={"lists": _list_members(archives, workspace)})
-    processes, run = (num_workers or processors(), launch) if cluster is None else (MAX_SHARES, cluster_runner(cluster))
     try:
-        made = make([job], workspace, processes=processes, run=run)[0]
+        made = make([job], workspace, processes=num_workers or processors())[0]
     except InputError as error:
         raise (_bad_images(partial_of(job, workspace) / WORK / BAD) or error) from error
     return _accept(made, config)

@@ -14,7 +14,6 @@ from model.evaluation.error_rates import ErrorCounts
 from model.network.config import NetworkConfig
 from model.training.config import TrainConfig
 from tasks.compute import Compute
-from tasks.gpus import held
 from tasks.job import Artifact, Job, Weights
 from tasks.jobs.train import CURVES, METRICS, WEIGHTS, TrainJob
 from tasks.make import make
@@ -67,7 +66,7 @@ def _run_name() -> str:
 @task(task_run_name=_run_name)
 def train_networks(jobs: Sequence[TrainJob], compute: Compute, workspace: Workspace) -> list[Weights]:
     """Train every network that is missing, resuming those that were begun: `runs/<name>/<key>`."""
-    runs = make(jobs, workspace, compute.at_once, holding=held(compute.gpus), finish=_draw_curves)
+    runs = make(jobs, workspace, compute.at_once, gpus=compute.gpus, finish=_draw_curves)
     return [open_weights(run.path / WEIGHTS) for run in runs]
 
 
@@ -90,6 +89,8 @@ def plan_training(
         training=training,
         devices=compute.devices,
         layout=compute.layout,
+        num_machines=compute.num_machines,
+        endpoint=compute.endpoint,
         num_threads=compute.num_threads,
     )
 

@@ -7,10 +7,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from base.errors import InputError
+
+GLOO = ("gloo", "pair closure")
+"""What an error of gloo, which has no type of its own, says."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,28 @@ class Replicas:
 
 
 @contextmanager
-def joined() -> Iterator[Replicas]:
-    """Join the other replicas, if torchrun started this process; NCCL is for tensors on GPUs, gloo for those on CPUs."""
+def joined(silent_minutes: float = 5.0) -> Iterator[Replicas]:
+    """Join the other replicas, if torchrun started this process; NCCL is for tensors on GPUs, gloo for those on CPUs.
+
+    Raises:
+        InputError: another replica was lost: its process or its machine ended, or did not answer for some minutes.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Replicas()
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(minutes=silent_minutes))
     try:
         yield Replicas(distributed.get_rank(), distributed.get_world_size(), int(os.environ["LOCAL_RANK"]))
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not any(word in str(error) for word in GLOO):
+            raise
+        lost = InputError(
+            f"another replica was lost: its process or its machine ended, or was silent for {silent_minutes:g} minutes; "
+            f"start the training again, on all its machines, to resume it"
+        )
+        for note in getattr(error, "__notes__", []):
+            lost.add_note(note)
+        raise lost from error
     finally:
         distributed.destroy_process_group()

@@ -42,7 +42,8 @@ class EmbedJob(Job):
     dataset: Resource[str]
     split: Resource[str]
     devices: Resource[tuple[str, ...]] = ("cpu",)
-    num_threads: Resource[int] = 1
+    num_threads: Resource[int | None] = 1
+    """CPU threads per process. None: as `OMP_NUM_THREADS` says where it runs."""
     batch_size: Resource[int] = 256
 
     @property

@@ -46,8 +46,8 @@ class PredictJob(Job):
     split: Resource[str]
     devices: Resource[tuple[str, ...]] = ("cpu",)
     """One per process; their number does not show in the result."""
-    num_threads: Resource[int] = 1
-    """CPU threads per process; their number does not show in the result."""
+    num_threads: Resource[int | None] = 1
+    """CPU threads per process; their number does not show in the result. None: as `OMP_NUM_THREADS` says where it runs."""
     batch_size: Resource[int] = 40
     """Images decoded at a time; it does not show in the result."""
     about: Resource[dict[str, Any]] = Field(default_factory=dict)

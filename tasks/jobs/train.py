@@ -27,6 +27,7 @@ class TrainJob(Job):
     """One network to be trained, from scratch or from other weights."""
 
     stages: ClassVar = ("train",)
+    spreads: ClassVar = False
     resumable: ClassVar = True
     libraries: ClassVar = ("torch", "nvidia-dali-cuda130", "numpy")
 
@@ -45,10 +46,16 @@ class TrainJob(Job):
     network: NetworkConfig
     training: TrainConfig
     devices: Resource[tuple[str, ...]] = ("cpu",)
-    """One device for the network, two for a tower each, or any number for a replica each."""
+    """One device for the network, two for a tower each, or any number for a replica each; those of one machine."""
+    num_machines: Resource[int] = 1
+    """On each of which the replicas have these devices."""
+    endpoint: Resource[str | None] = None
+    """`HOST:PORT` of the first machine, at which the others meet it."""
     layout: Resource[Layout] = "towers"
     num_threads: Resource[int] = 1
     """CPU threads, for decoding and, without a GPU, for the network."""
+    silent_minutes: Resource[float] = 5.0
+    """After which a replica that the others wait for is lost; writing a checkpoint has to take less."""
     checkpoint_minutes: Resource[float] = 10.0
     """Between two checkpoints; there is one after each epoch too."""
     record_every: Resource[int] = 100
@@ -58,7 +65,7 @@ class TrainJob(Job):
     @property
     def arithmetic(self) -> dict[str, Any]:
         """A setting: it decides the order in which floats are summed, and so the last bits of the weights."""
-        kinds = [device.split(":")[0] for device in self.devices]
+        kinds = [device.split(":")[0] for device in self.devices] * self.num_machines
         threads = self.num_threads if set(kinds) == {"cpu"} else None  # beside GPUs they only decode
         return {"devices": kinds, "layout": self.layout, "num_threads": threads}
 

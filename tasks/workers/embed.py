@@ -25,7 +25,7 @@ from model.retrieval.vectors import write_vectors
 from tasks.job import Share
 from tasks.jobs.embed import EmbedJob, vectors_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import Opened, check_crop, open_network, passes_of, unfinished
+from tasks.workers.networks import Opened, check_crop, open_network, passes_of, threads_of, unfinished
 
 
 class Embedded(NamedTuple):
@@ -56,7 +56,7 @@ def main(jobs: Mapping[Path, EmbedJob], progress: Progress, share: Share) -> Non
     opened = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     for crop in sorted({one.crop for one in opened}):
         some = [one for one in opened if one.crop == crop]
-        for num_images in _write(some, Loader(shards, crop, job.batch_size, device, job.num_threads), job):
+        for num_images in _write(some, Loader(shards, crop, job.batch_size, device, threads_of(job)), job):
             done += num_images * len(some) / len(opened)
             progress.report(done, total, "images")
 
@@ -112,7 +112,7 @@ def _vectors(opened: list[Embedded], loader: Loader, job: EmbedJob) -> Iterator[
     """Yield for each pass the features of every network, and the pixels for a job without one."""
     seen: deque[Tensor] = deque()
     networks = [one.embedder for one in opened if one.embedder is not None]
-    for features in embed(networks, _remembered(passes_of(loader, NUM_VIEWS), seen), job.num_threads):
+    for features in embed(networks, _remembered(passes_of(loader, NUM_VIEWS), seen), threads_of(job)):
         of_networks, (of_pixels,) = iter(features), pixels([seen.popleft()])
         yield [of_pixels if one.embedder is None else next(of_networks) for one in opened]
 

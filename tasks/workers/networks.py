@@ -3,6 +3,7 @@
 Imported by `tasks.workers.predict` and `tasks.workers.embed`.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,8 @@ from model.evaluation.predict import Predictor, cut, pass_sizes
 from model.network.inputs import subtract_mean
 from model.network.weights import load_weights
 from tasks.job import Share
+from tasks.jobs.embed import EmbedJob
+from tasks.jobs.predict import PredictJob
 
 
 class Opened(NamedTuple):
@@ -62,6 +65,11 @@ def check_crop(crop: int, weights: Path, shards: ShardSet, advice: str) -> None:
     """
     if crop > shards.side:
         raise InputError(f"{weights} reads crops of {crop} px; {shards.directory} stores {shards.side} px: {advice}")
+
+
+def threads_of(job: PredictJob | EmbedJob) -> int:
+    """Return the CPU threads of this process; on a cluster `OMP_NUM_THREADS`, which Dask sets to 1 unless its worker has it."""
+    return job.num_threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 def unfinished(shards: ShardSet, share: Share, paths_of: Sequence[Callable[[str], Path]]) -> tuple[ShardSet, float, int]:

@@ -25,7 +25,7 @@ from model.network.precision import allow_tf32
 from tasks.job import Share
 from tasks.jobs.predict import PredictJob, part_path
 from tasks.workers.entry import run_together
-from tasks.workers.networks import Opened, check_crop, labels_of, open_network, passes_of, unfinished
+from tasks.workers.networks import Opened, check_crop, labels_of, open_network, passes_of, threads_of, unfinished
 
 
 class Tested(NamedTuple):
@@ -54,7 +54,7 @@ def main(jobs: Mapping[Path, PredictJob], progress: Progress, share: Share) -> N
     say = progress.say if share.number == 0 else Silent().say  # the other processes would repeat it
     networks = [_open(job, directory, shards, device, say) for directory, job in jobs.items()]
     for crop in sorted({tested.network.crop for tested in networks}):
-        loader = Loader(shards, crop, job.batch_size, device, job.num_threads)
+        loader = Loader(shards, crop, job.batch_size, device, threads_of(job))
         some = [tested for tested in networks if tested.network.crop == crop]
         for num_images in _write_parts(some, loader, job):
             done += num_images * len(some) / len(networks)
@@ -93,7 +93,7 @@ def _network(job: PredictJob, shards: ShardSet, device: torch.device, say: Calla
 
 def _write_parts(networks: list[Tested], loader: Loader, job: PredictJob) -> Iterator[int]:
     """Write the part of every network and shard as soon as the shard has been seen; yield how many images each pass had."""
-    at_once = job.num_threads if loader.device.type == "cpu" else 1
+    at_once = threads_of(job) if loader.device.type == "cpu" else 1
     predicted = predict([tested.network.predictor for tested in networks], passes_of(loader, job.views), at_once)
     for name, samples in loader.shards.samples.groupby("shard", sort=False):
         blocks = []

@@ -38,15 +38,14 @@ VALIDATION_BATCH = 256
 
 def main(job: TrainJob, directory: Path, progress: Progress, share: Share) -> Counts | None:
     """Train to the end and return the counts, or None in every replica but the first; on SIGTERM save and stop."""
-    del share
     if job.layout == "replicas" and not is_torchelastic_launched():
         from tasks.workers.replicas import run_replicas  # torchrun takes a tenth of a second to import
 
-        run_replicas(job, directory, progress)
+        run_replicas(job, directory, progress, share)
         return None
     stop_asked = _watch_signals()
     torch.set_num_threads(job.num_threads)
-    with joined() as replicas:
+    with joined(job.silent_minutes) as replicas:
         try:
             return _train(job, directory, progress if replicas.first else Silent(), replicas, stop_asked)
         except StoppedError as stopped:

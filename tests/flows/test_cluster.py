@@ -72,5 +72,15 @@ def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None
             InputError, match="^the workers of a cluster report to a Prefect server that they can all reach; start one"
         ),
     ):
-        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path), cluster="tcp://127.0.0.1:9")
+        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path, cluster="tcp://127.0.0.1:9"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_without_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.cluster.SECONDS_TO_CONNECT", 1)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(InputError, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one: "),
+    ):
+        shard_split.fn(DEMO.target, "val", ShardConfig(), Workspace(path=tmp_path, cluster="tcp://127.0.0.1:9"))
     assert not list(tmp_path.iterdir())

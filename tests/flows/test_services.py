@@ -24,6 +24,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Cancelling
 
 from base.errors import InputError
+from flows import services
 from flows.services import Service
 from tasks.code import ROOT
 
@@ -179,7 +180,7 @@ def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, s
 
         deployment = client.read_deployment_by_name("reproduce/demo")
         client.create_flow_run_from_deployment(deployment.id, parameters=LONG)
-        log = machine.workspace / "logs" / "worker.log"
+        log = machine.workspace / "logs" / socket.gethostname() / "worker.log"
         wait_until(lambda: "/1000 " in log.read_text(), "the training of a thousand epochs")
         assert machine.processes("tasks.workers.train")
         (long,) = runs(client, StateType.RUNNING)
@@ -219,7 +220,7 @@ def test_a_note_of_a_process_that_ended_is_ignored_even_if_its_id_is_in_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = Service("worker", tmp_path)
-    worker.note.write_text(f"[{os.getpid()}, 4200]")
+    worker.note.write_text(f'[{os.getpid()}, "http://127.0.0.1:4200/api"]')
     assert worker.find() is None
     worker.stop()
     assert capsys.readouterr().out == "worker: not running\n"
@@ -229,4 +230,20 @@ def test_a_note_of_a_process_that_ended_is_ignored_even_if_its_id_is_in_use(
 def test_a_service_that_ends_at_once_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     service = Service("server", tmp_path / "logs")
     with pytest.raises(InputError, match="(?s)^the server did not start; the last lines of .*server.log:\n.*no-such-command"):
-        service.ensure("no-such-command", 4200, lambda: False)
+        service.ensure("no-such-command", "http://127.0.0.1:4200/api", lambda: False)
+
+
+def test_an_address_that_others_reach_needs_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    monkeypatch.setenv("PREFECT_API_URL", "")  # `up` sets it
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"^other machines reach a server at 10\.77\.0\.1, .*; set PREFECT_API_AUTH_STRING="):
+        services.up(workspace=tmp_path, address="10.77.0.1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_of_another_machine_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"^cannot use the server at http://127\.0\.0\.1:9 \(.*\); start it on its machine"):
+        services.up(workspace=tmp_path, server_url="http://127.0.0.1:9")

@@ -223,3 +223,11 @@ def test_scratch_space_is_deleted_and_not_part_of_the_artefact(tmp_path: Path) -
     (begin(tmp_path / "a", keep=True) / "weights").write_text("1")
     publish(tmp_path / "a", KEY, {})
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "weights"]
+
+
+def test_what_a_killed_worker_left_of_a_file_is_not_published(tmp_path: Path) -> None:
+    directory = begin(tmp_path / "a")
+    (directory / "numbers.txt").write_text("1 2")
+    (directory / "numbers.txt.0123abcd.partial").write_text("1")
+    publish(tmp_path / "a", KEY, {})
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"numbers.txt", "manifest.json"}

@@ -68,3 +68,29 @@ def test_devices_have_a_usual_layout_and_may_have_others(device, layout, expecte
 def test_a_layout_that_does_not_fit_the_devices_is_refused(device, layout, message):
     with pytest.raises(InputError, match=message):
         choose_compute(device, None, layout)
+
+
+def test_several_machines_train_replicas():
+    compute = choose_compute("cpu", None, num_machines=2, endpoint="10.0.0.1:29500")
+    assert (compute.layout, compute.num_machines, compute.endpoint) == ("replicas", 2, "10.0.0.1:29500")
+    assert compute.num_threads == processors()
+
+
+@pytest.mark.parametrize(
+    ("layout", "number", "endpoint", "message"),
+    [
+        (None, 2, None, "2 machines and the endpoint None; give both or neither: --machines 2 --endpoint HOST:29500"),
+        (None, 1, "a:1", "1 machines and the endpoint a:1; give both or neither"),
+        (None, 2, "a", "the endpoint a has no port; expected HOST:PORT, such as a:29500"),
+        ("towers", 2, "a:1", "2 machines with the layout towers; only replicas train on several"),
+    ],
+)
+def test_machines_that_cannot_meet_are_refused(layout, number, endpoint, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        choose_compute("cpu", None, layout, number, endpoint)
+
+
+def test_a_process_of_a_cluster_has_one_device_and_the_threads_of_its_worker():
+    compute = choose_compute("cpu,cpu", None)
+    assert compute.shared("tcp://a:8786") == {"device": "cpu", "devices": ("cpu",), "num_threads": None}
+    assert compute.shared(None) == {"device": "cpu", "devices": ("cpu", "cpu"), "num_threads": max(1, processors() // 2)}

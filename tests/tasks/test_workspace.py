@@ -1,7 +1,10 @@
 """One run a workspace: the second is turned away, and a dead one holds nothing."""
 
+import errno
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,7 +15,7 @@ import pytest
 
 from base.errors import InputError
 from tasks.code import ROOT
-from tasks.workspace import locked
+from tasks.workspace import local_locks, locked
 
 HOLD = """
 import sys
@@ -54,9 +57,8 @@ def test_a_second_run_is_turned_away_until_the_first_is_dead(tmp_path: Path) -> 
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        sentence = (
-            f"^another run is using the workspace {re.escape(str(tmp_path))}; wait until it ends, or give another --workspace$"
-        )
+        holder = rf"{re.escape(str(tmp_path))} \(.*, process {first.pid}\)"
+        sentence = f"^another run is using the workspace {holder}; wait until it ends, or give another --workspace$"
         with pytest.raises(InputError, match=sentence), locked(tmp_path):
             pytest.fail("two runs work in one workspace")
         first.kill()
@@ -88,7 +90,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from base.errors import InputError
-from tasks.workspace import locked
+from tasks.workspace import local_locks, locked
 if os.geteuid() == 0:
     os.seteuid(65534)
 for path in sys.argv[1:]:
@@ -133,4 +135,54 @@ def test_a_run_that_waits_says_so_and_goes_on_when_the_other_one_ends(tmp_path: 
 
     with locked(tmp_path, wait=let_go) as workspace:
         assert workspace.path == tmp_path
-    assert said == [f"waiting until the run that uses the workspace {tmp_path} ends"]
+    holder = f"{socket.gethostname()}, process {os.getpid()}"
+    assert said == [f"waiting until the run that uses the workspace {tmp_path} ({holder}) ends"]
+
+
+MOUNTS = """\
+22 1 252:1 / / rw - ext4 /dev/vda rw
+90 22 0:40 / /v3 rw - nfs server:/v3 rw,vers=3,local_lock=none,addr=10.0.0.9
+91 22 0:41 / /v3/old rw - nfs server:/old rw,vers=3,nolock,local_lock=all,addr=10.0.0.9
+92 22 0:42 / /v4 rw - nfs4 server:/v4 rw,vers=4.2,local_lock=none
+93 22 0:43 / /l rw - lustre mgs@tcp:/l rw,flock
+94 22 0:44 / /l\\040l rw - lustre mgs@tcp:/l rw,localflock
+95 22 0:45 / /s rw - fuse.sshfs host:/s rw,user_id=0
+96 22 252:2 / /v3/old rw - ext4 /dev/vdb rw
+97 22 0:46 / /smb rw - cifs //server/share rw,nobrl
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/data", None),
+        ("/v3/data", None),
+        ("/v4", None),
+        ("/l/data", None),
+        ("/l l/data", "lustre with localflock"),
+        ("/s/data", "fuse.sshfs"),
+        ("/smb/data", "cifs with nobrl"),
+        ("/v3/old/data", None),  # what was mounted over it last
+    ],
+)
+def test_locks_that_other_machines_do_not_see_are_known_by_their_mount(path: str, kind: str | None) -> None:
+    assert local_locks(Path(path), MOUNTS) == kind
+
+
+def test_an_nfs_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workspace.local_locks", lambda path, mounts: "nfs with nolock")
+    sentence = (
+        f"^the workspace {re.escape(str(tmp_path))} is on nfs with nolock, whose locks other machines do not see, so that"
+    )
+    with pytest.raises(InputError, match=sentence), locked(tmp_path):
+        pytest.fail("two runs could work in one workspace")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_any_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(InputError, match=f"^cannot lock the workspace {re.escape(str(tmp_path))}"), locked(tmp_path):
+        pytest.fail("two runs could work in one workspace")

@@ -71,8 +71,8 @@ def job_file(shards):
 def worker():
     """Return a function that starts the training worker on a job."""
 
-    def start(job, without_prefect=False):
-        command = ["-m", "tasks.workers.train", str(job)]
+    def start(job, without_prefect=False, share="0/1"):
+        command = ["-m", "tasks.workers.train", str(job), share]
         if without_prefect:
             code = "import sys, runpy; sys.modules['prefect'] = None; sys.argv[0] = 'x'; "
             command = ["-c", code + "runpy.run_module('tasks.workers.train', run_name='__main__')", str(job)]

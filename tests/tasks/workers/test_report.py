@@ -91,8 +91,9 @@ def ended(report_job, shards, kill_at, in_turn, tmp_path_factory):
 
 
 def files(folder):
-    """Return the bytes of every file of a finished report."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("job.json", "counts.json"))
+    """Return the bytes of every file of a finished report, without what a killed worker left: publishing deletes that."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".partial")
+    paths = (path for path in found if path.name not in ("job.json", "counts.json"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
