@@ -17,6 +17,7 @@ from tasks.code import PACKAGES, closure
 from tasks.colours import measure_colours
 from tasks.compute import Compute
 from tasks.job import External
+from tasks.jobs.export import ExportJob
 from tasks.jobs.search import SearchJob
 from tasks.make import make
 from tasks.predict import predict_split
@@ -45,8 +46,8 @@ atexit.register(write)
 BEYOND = {
     "shard": {"data_shards.scaling": "only for images that are scaled down"},
     "train": {"tasks.workers.replicas": "only for replicas"},
-    "predict": {"model.evaluation.build_classifier": "only for networks that are not of this project"},
-    "embed": {"model.evaluation.build_classifier": "only for networks that are not of this project"},
+    "export": {"model.export.onnx_file": "only for ONNX files"},
+    "report": {"model.evaluation.error_rates": "only for the types of intervals"},
     "search": {"data_shards.scaling": "only for photographs that are scaled down"},
 }
 """What the closure of a worker has beyond the imports of this run, with the reason."""
@@ -91,6 +92,7 @@ def run_everything(official: Path, workspace: Workspace, root: Path) -> None:
     job = plan_training("run", "paper", NetworkConfig(crop=64, width=1 / 12), training, data, compute)
     weights = train_networks.fn([job], compute, workspace)
     test = shard_split.fn(source, "test", config, workspace)
+    make([ExportJob(weights=weights[0], shards=test)], workspace)
     predictions = predict_split.fn(weights, test, "test", 1, compute, workspace)
     write_submission.fn(predictions, test, "test", workspace)
     report_on(weights[0], data["train"], test, predictions[0], compute, workspace, root / "photograph.jpg")
