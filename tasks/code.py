@@ -1,7 +1,8 @@
 """Which code makes an artefact: everything of ours that its worker imports, directly or not.
 
 Nobody keeps lists of modules. The imports are read from the source (its AST), so that nothing has to be imported to know them;
-docstrings and comments do not count, so that a reworded sentence does not throw away five days of training.
+docstrings and comments do not count, so that a reworded sentence does not throw away five days of training. Nor does what only
+type checkers read, under `if TYPE_CHECKING`.
 """
 
 import ast
@@ -102,14 +103,18 @@ def _file_digest(path: Path) -> str:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    """The syntax of a file without its docstrings: strings that stand alone do nothing."""
+    """The syntax of a file without its docstrings, strings that stand alone, and without what only type checkers read."""
     tree = ast.parse(path.read_bytes(), str(path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [line for line in body if not _is_docstring(line)] or [ast.Pass()]  # type: ignore[attr-defined]
+            node.body = [line for line in body if not (_is_docstring(line) or _is_for_types(line))] or [ast.Pass()]  # type: ignore[attr-defined]
     return tree
 
 
 def _is_docstring(line: ast.stmt) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def _is_for_types(line: ast.stmt) -> bool:
+    return isinstance(line, ast.If) and isinstance(line.test, ast.Name) and line.test.id == "TYPE_CHECKING"

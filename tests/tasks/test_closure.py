@@ -47,7 +47,6 @@ BEYOND = {
     "shard": {"data_shards.scaling": "only for images that are scaled down"},
     "train": {"tasks.workers.replicas": "only for replicas"},
     "export": {"model.export.onnx_file": "only for ONNX files"},
-    "report": {"model.evaluation.error_rates": "only for the types of intervals"},
     "search": {"data_shards.scaling": "only for photographs that are scaled down"},
 }
 """What the closure of a worker has beyond the imports of this run, with the reason."""
