@@ -103,11 +103,10 @@ def reproduce(
         target = training_set(plan.target, plan.shards, made_in)
         superset = training_set(plan.superset, plan.shards, made_in) if plan.superset and plan.num_pretrained else None
         pre_trainings = _pre_trainings(plan, preset, seed, superset, compute)  # first, because they take longest
-        trained = train_networks([*pre_trainings, *_from_scratch(plan, preset, seed, target, compute)], compute, made_in)
-        pre_trained, plain = trained[: len(pre_trainings)], trained[len(pre_trainings) :]
+        pre_trained = train_networks(pre_trainings, compute, made_in) if pre_trainings else []
         tunings = _fine_tunings(plan, preset, seed, target, compute, pre_trained)
-        starred = train_networks(tunings, compute, made_in) if tunings else []
-        networks = [*plain, *starred]
+        networks = train_networks([*_from_scratch(plan, preset, seed, target, compute), *tunings], compute, made_in)
+        plain, starred = networks[: plan.num_networks], networks[plan.num_networks :]
         scored = shard_split(plan.target, plan.scored_on, plan.shards, made_in)
         predictions = predict_split(networks, scored, plan.scored_on, VIEWS, compute, made_in)
         rows = paper_rows(plan.table, len(plain), len(starred), seed)

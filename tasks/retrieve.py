@@ -145,8 +145,9 @@ def _codes(
     """The codes of every network's features by its name, and those of the pixels, several at a time."""
     jobs: dict[str, CodesJob] = {}
     width = database[next(iter(networks))].counts["values"]  # pixels go through the same layers
-    for number, name in enumerate([*networks, *([PIXELS] if PIXELS in database else [])]):
-        seeds = tuple(range(config.num_seeds)) if config.num_seeds > 1 or name == PIXELS else (number,)
+    first_seeds = ({PIXELS: 0} if PIXELS in database else {}) | {name: number for number, name in enumerate(networks)}
+    for name, first in first_seeds.items():  # pixels have more values, and the longest job comes first
+        seeds = tuple(range(config.num_seeds)) if config.num_seeds > 1 else (first,)
         jobs[name] = CodesJob(
             database=database[name],
             queries=queries[name],
