@@ -3,7 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from platform import node
 from secrets import token_hex
 from typing import IO
 
@@ -12,11 +14,14 @@ from typing import IO
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that gets the name `path` only after all of it is on the disk.
 
-    It is written as `<name>.<random>.partial` in the same folder, flushed to the disk and renamed. If the block raises, `path`
-    stays as it was and the partial file is removed. Two processes, even of two machines, can write the same file at once: it is
-    always a whole one of theirs.
+    It is written as `<name>.<machine>-<process>-<random>.partial` in the same folder, flushed to the disk and renamed. If the
+    block raises, `path` stays as it was and the partial file is removed. What killed processes of this machine have left of it
+    is removed first. Two processes, even of two machines, can write the same file at once: it is always a whole one of theirs.
     """
-    partial = path.with_name(f"{path.name}.{token_hex(4)}.partial")
+    for left in path.parent.glob(f"{escape(f'{path.name}.{node()}')}-*.partial"):
+        if not Path("/proc", left.name.split("-")[-2]).exists():
+            left.unlink(missing_ok=True)
+    partial = path.with_name(f"{path.name}.{node()}-{os.getpid()}-{token_hex(4)}.partial")
     try:
         with open(partial, "xb") as file:
             yield file

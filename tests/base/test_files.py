@@ -21,6 +21,14 @@ for _ in range(60):
             file.flush()
 """
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from base.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def test_a_reader_sees_a_whole_file_of_one_of_two_writers(tmp_path: Path) -> None:
     path = tmp_path / "file"
@@ -31,6 +39,19 @@ def test_a_reader_sees_a_whole_file_of_one_of_two_writers(tmp_path: Path) -> Non
             seen.add(path.read_bytes())
     assert [writer.wait() for writer in writers] == [0, 0]
     assert seen == {b"a" * SIZE, b"b" * SIZE}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    subprocess.run([sys.executable, "-c", KILLED, path], cwd=ROOT, check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with atomic_write(path) as first:
+        first.write(b"first")
+        with atomic_write(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -105,7 +105,7 @@ def slots_in_use(client: SyncPrefectClient) -> int:
 
 
 def kill_server(machine: Machine) -> None:
-    running = Service("server", machine.workspace / "logs").find()
+    running = Service("server", machine.workspace / "logs" / socket.gethostname()).find()
     assert running is not None
     os.kill(running[0], signal.SIGKILL)
     wait_until(lambda: machine.processes("server start") == [], "the end of the server")

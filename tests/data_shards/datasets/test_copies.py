@@ -4,6 +4,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from platform import node
 
 import pytest
 
@@ -11,6 +12,8 @@ from base.progress import Message, Progress
 from data_shards.datasets.archive import Member, copies_reported, copy_once, plain_tar
 
 CONTENT = b"x" * 1000
+DEAD = 2**22 + 1
+"""No process has this number."""
 
 
 class Heard(Progress):
@@ -59,8 +62,10 @@ def test_a_copy_that_was_broken_off_leaves_nothing_that_passes_for_it(tmp_path: 
     assert list(tmp_path.iterdir()) == []
     whole = copy_once("a", "mark", tmp_path, members(3), 3000)
     expected = whole.read_bytes()
-    whole.rename(whole.with_name(f"{whole.name}.partial"))
-    whole.with_name(f"{whole.name}.partial").write_bytes(expected[:1500])  # as a killed process leaves it
+    whole.unlink()
+    whole.with_name(f"{whole.name}.{node()}-{DEAD}-00000000.partial").write_bytes(
+        expected[:1500]
+    )  # as a killed process leaves it
     assert copy_once("a", "mark", tmp_path, members(3), 3000).read_bytes() == expected
     assert list(tmp_path.iterdir()) == [whole]
 

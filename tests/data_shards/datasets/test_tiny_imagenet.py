@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from platform import node
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,8 @@ from data_shards.datasets.tiny_imagenet import TinyImageNet
 WNIDS = ["n01443537", "n01629819", "n01641577"]
 ROOT = Path(__file__).parents[3]
 REAL = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
+DEAD = 2**22 + 1
+"""No process has this number."""
 
 
 def picture(seed: int) -> bytes:
@@ -111,7 +114,7 @@ def test_the_partial_copy_of_a_killed_run_is_not_read(folder: Path, tmp_path: Pa
     archive = packed(folder, "gztar")
     expected = read_all(TinyImageNet(archive, tmp_path / "sources"))
     (unpacked,) = (tmp_path / "sources").iterdir()
-    partial = unpacked.rename(unpacked.with_name(f"{unpacked.name}.partial"))
+    partial = unpacked.rename(unpacked.with_name(f"{unpacked.name}.{node()}-{DEAD}-00000000.partial"))
     os.truncate(partial, 2000)
     assert read_all(TinyImageNet(archive, tmp_path / "sources")) == expected
     assert list((tmp_path / "sources").iterdir()) == [unpacked]
