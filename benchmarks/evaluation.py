@@ -165,6 +165,7 @@ def measure_predicting(directory: Path, arguments: argparse.Namespace) -> None:
 
 def make_shards(num_images: int, directory: Path) -> ShardSet:
     """Write synthetic images of 256 × 256 pixels as shards."""
+    directory.mkdir(exist_ok=True)
     dataset, config = Synthetic(train_per_class=num_images // 20, val_per_class=1, side=256), ShardConfig()
     with tempfile.TemporaryDirectory() as work:
         for plan in plan_shards(dataset, "train", config, Path(work)):
