@@ -12,7 +12,7 @@ from tasks.collect import CollectRecord, delete_unneeded, find_unneeded, pin_art
 from tasks.workspace import DEFAULT_WORKSPACE, locked
 
 
-@flow
+@flow(flow_run_name="collect {workspace}")
 def collect(
     keep: Annotated[int, Field(gt=0)] = 3,
     pin: list[Path] | None = None,

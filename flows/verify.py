@@ -26,7 +26,7 @@ class VerifyRecord(BaseModel):
         return "\n".join([*map(str, self.reports), "", f"{self.duplicates.path / 'duplicates.parquet'}", f"{self.duplicates}"])
 
 
-@flow
+@flow(flow_run_name="verify {workspace}")
 def verify(
     shards: list[Path] | None = None,
     decode: bool = False,
