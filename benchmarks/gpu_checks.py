@@ -334,7 +334,7 @@ def _norm_speeds(bench: Bench) -> dict[str, float]:
     milliseconds = {}
     for name, normalise, derive in (
         ("fused", response_norm._normalised_on_gpu, response_norm._gradient_on_gpu),  # noqa: SLF001  # to compare the two
-        ("banded", response_norm._normalised, response_norm._gradient),  # noqa: SLF001
+        ("banded", response_norm._normalised, response_norm._gradient),  # noqa: SLF001  # likewise
     ):
 
         def both(normalise: Any = normalise, derive: Any = derive) -> int:
@@ -696,7 +696,7 @@ def _tested(bench: Bench, num_views: int, outputs: Callable[[int, Iterator[Tenso
 
 
 def release() -> None:
-    """Give the memory of what is no longer used back to the GPU."""
+    """Free the GPU memory that PyTorch keeps for later."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -12,6 +12,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
@@ -78,13 +79,13 @@ def write_archives(folder: Path, scale: float) -> None:
 
 
 def _write(path: Path, files: Iterator[tuple[str, bytes]], mode: Any = "w") -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with tarfile.open(partial, mode, format=tarfile.GNU_FORMAT) as tar:
+    unfinished = path.with_name(f"{path.name}.partial")
+    with tarfile.open(unfinished, mode, format=tarfile.GNU_FORMAT) as tar:
         for name, data in files:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    partial.rename(path)
+    unfinished.rename(path)
 
 
 def _class_tar(wnid: str, place: int, count: int) -> bytes:
@@ -192,7 +193,7 @@ def main() -> None:
             if report.faults:
                 raise SystemExit(str(report))
         members = networks(folder, list(ShardSet.open(sets["val"].path).wnids))
-        predict = lambda: predict_split.fn(members, sets["val"], "val", 10, compute, workspace)  # noqa: E731
+        predict = partial(predict_split.fn, members, sets["val"], "val", 10, compute, workspace)
         predictions = measured("predict val, 7 networks, 10 views", predict)
         rows = paper_rows("table2", 5, 2, 0)
         arguments = (rows, predictions, members, sets["val"], "val", 10, "ilsvrc2012", workspace)

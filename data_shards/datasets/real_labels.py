@@ -21,7 +21,7 @@ def read_real_labels(path: Path, names: Sequence[str], wnids: Sequence[str]) -> 
     `wnids` are those that the numbers count, sorted.
 
     Raises:
-        InputError: another file, a label that is no class, an image that is not of the validation set, or two of one number.
+        InputError: the file is another one, a label is not a class, an image is not a validation image, or two have one number.
     """
     entries = _entries(path)
     numbers = [_number(name, path) for name in names]
