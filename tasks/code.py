@@ -88,11 +88,12 @@ def _imported_names(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _data_files(path: Path) -> set[Path]:
+@cache
+def _data_files(path: Path) -> frozenset[Path]:
     """Files beside a module that a string in it names, such as `published.csv`."""
     strings = {node.value for node in ast.walk(_tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     beside = {file.name: file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")}
-    return {beside[name] for name in strings & beside.keys()}
+    return frozenset(beside[name] for name in strings & beside.keys())
 
 
 @cache

@@ -1,65 +1,52 @@
 """Flows as programs that report to the server of the tests: forked from a process that has imported all of them."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
 from tasks.code import ROOT
-
-FORK = """
-import gc, json, os, runpy, signal, sys, threading
-from importlib import import_module
-from pathlib import Path
-
-flows = [f"flows.{file.stem}" for file in Path("flows").glob("[a-z]*.py")]
-for name in flows:
-    import_module(name)
-for name in flows:
-    del sys.modules[name]  # each is run as a program
-gc.freeze()  # or every child copies and collects all of it at its end, which takes over a second
-assert threading.active_count() == 1, "a process with threads cannot be forked"
-for line in sys.stdin:
-    module, words, output = json.loads(line)
-    child = os.fork()
-    if not child:
-        signal.alarm(120)
-        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for descriptor in (1, 2):
-            os.dup2(file, descriptor)
-        sys.argv[1:] = words
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        sys.exit()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+from tests import forked
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def program(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Return a function that runs `python -m MODULE WORDS` in the checkout and returns its exit code and what it wrote."""
-    folder = tmp_path_factory.mktemp("programs")
-    environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": prefect_server}
-    command = [sys.executable, "-c", FORK]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+def forking(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Start the process that others are forked from; return their environment, in which is the server of the tests."""
+    home = tmp_path_factory.mktemp("programs") / "prefect"
+    with pytest.MonkeyPatch.context() as patch:  # Prefect reads them when it is imported
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PREFECT_API_URL", prefect_server)
+        ensure_running()
+        return dict(os.environ)
 
-        def run(module: str, *words: object) -> subprocess.CompletedProcess[str]:
-            arguments = [module, *map(str, words)]
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(json.dumps([module, arguments[1:], str(folder / "said.txt")]) + "\n")
-            process.stdin.flush()
-            code = int(process.stdout.readline())
-            return subprocess.CompletedProcess(arguments, code, (folder / "said.txt").read_text())
 
-        yield run
+@pytest.fixture
+def forked_workers(forking: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the workers of flows that run in this process."""
+    monkeypatch.setattr("tasks.launch.subprocess", forked.LAUNCHED)
+
+
+@pytest.fixture(scope="session")
+def program(forking: dict[str, str]) -> Program:
+    """Return a function that runs `python -m MODULE WORDS` in a folder, and returns its exit code and what it wrote."""
+
+    def run(module: str, *words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *map(str, words)]
+        with NamedTemporaryFile("r") as said:
+            process = forked.start(command, Path(said.name), forking, cwd)
+            process.join(300)
+            process.kill()
+            process.join()
+            return subprocess.CompletedProcess(command, process.exitcode or 0, said.read())
+
+    return run
 
 
 SHORT = ("--epochs", "2", "--num-networks", "2", "--num-pretrained", "0", "--no-report")
@@ -77,8 +64,11 @@ def start_reproduce(workspace: Path, options: Sequence[str] = SHORT, **variables
 
 def finish_reproduce(workspace: Path, options: Sequence[str] = SHORT, **variables: str) -> str:
     process = start_reproduce(workspace, options, **variables)
-    code = process.wait(timeout=900)
-    said = (workspace / "said.txt").read_text()
+    return checked(process.wait(timeout=900), (workspace / "said.txt").read_text())
+
+
+def checked(code: int, said: str) -> str:
+    """Return what a program said that has ended well, without warnings."""
     assert code == 0, said
     assert "Traceback" not in said
     warnings = [line for line in said.splitlines() if "WARNING" in line or "Warning" in line]
@@ -96,6 +86,17 @@ def start() -> Callable[..., subprocess.Popen[bytes]]:
 def finish() -> Callable[..., str]:
     """Return a function that waits for the program and returns what it said."""
     return finish_reproduce
+
+
+@pytest.fixture
+def finish_forked(program: Program) -> Callable[..., str]:
+    """Return a function that does the same with a program that is forked, with its workers."""
+
+    def finish(workspace: Path, options: Sequence[str] = SHORT) -> str:
+        done = program("flows.reproduce", "--workspace", workspace, *options)
+        return checked(done.returncode, done.stdout)
+
+    return finish
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """Networks that are not of this project, scored and embedded from the command line as a user would: in a folder of the user."""
 
-import os
-import subprocess
-import sys
 import tarfile
-from functools import partial
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -28,28 +24,17 @@ def mean_colours():
 
 
 @pytest.fixture
-def run(prefect_server):
-    """Return a function that runs a flow in a folder with the server of the tests."""
-    return partial(run_flow, prefect_server)
+def run(program):
+    """Return a function that runs a flow in a folder."""
 
+    def run_flow(folder, flow="evaluate_classifier", **options):
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if not isinstance(value, list)]
+        words += [
+            word for name, value in options.items() if isinstance(value, list) for word in (f"--{name}", *map(str, value))
+        ]
+        return program(f"flows.{flow}", *words, cwd=folder)
 
-def run_flow(server, folder, flow="evaluate_classifier", **options):
-    """Run a flow in a folder, with the checkout on the path, as the `.pth` file of `make install` puts it there."""
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if not isinstance(value, list)]
-    words += [word for name, value in options.items() if isinstance(value, list) for word in (f"--{name}", *map(str, value))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/none", "PREFECT_API_URL": server}
-    for name in ("PREFECT_HOME", "MPLCONFIGDIR"):
-        environment.pop(name, None)
-    return subprocess.run(
-        [sys.executable, "-m", f"flows.{flow}", *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    return run_flow
 
 
 def measured(folder):

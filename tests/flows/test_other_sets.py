@@ -1,10 +1,7 @@
 """Networks on other test sets and by other labels, from the command line; every count is made again from the predictions."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,7 +11,6 @@ from model.network.alexnet import AlexNet
 from model.network.config import NetworkConfig
 from model.network.inputs import Colours
 from model.network.weights import WeightsInfo, save_weights
-from tasks.code import ROOT
 
 WNIDS = [f"n{10_000_000 + 7 * n}" for n in range(6)]
 REAL = [[n // 4] if n % 4 == 0 else [] if n % 4 == 1 else [(n + 1) % 6, (n + 3) % 6] for n in range(24)]
@@ -45,22 +41,12 @@ def home(tmp_path_factory, picture):
 
 
 @pytest.fixture(scope="module")
-def said(home):
+def said(home, program):
     """Return what the flow prints that scores two networks on val, on A, and by ReaL."""
-    command = [sys.executable, "-m", "flows.evaluate", "--preset", "folder", "--source", "images", "--views", "1"]
-    command += ["--weights", "cnn-0.safetensors", "cnn-1.safetensors", "--names", "first", "second"]
-    command += ["--on", "imagenet-a", "--on-source", "imagenet-a", "--labels", "real.json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home / "prefect")}
-    done = subprocess.run(
-        command,
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    words = ["--preset", "folder", "--source", "images", "--views", "1", "--labels", "real.json"]
+    words += ["--weights", "cnn-0.safetensors", "cnn-1.safetensors", "--names", "first", "second"]
+    words += ["--on", "imagenet-a", "--on-source", "imagenet-a"]
+    done = program("flows.evaluate", *words, cwd=home)
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout

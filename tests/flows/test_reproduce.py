@@ -69,9 +69,9 @@ def copy(reproduced, tmp_path):
     return shutil.copytree(reproduced[0], tmp_path / "workspace", ignore=shutil.ignore_patterns("prefect"))
 
 
-def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish, server):
+def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish_forked):
     before = measured(copy)
-    said = finish(copy, **server)
+    said = finish_forked(copy)
     assert " epoch " not in said
     after = measured(copy)
     assert len(after) == 2 * len(before)
@@ -84,10 +84,10 @@ def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish, serv
 def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(
     reproduced, start, finish, prefect_home, server, tmp_path
 ):
-    """The training shards are there, since it takes seconds to draw their images; those of val are made."""
+    """The training shards and the second network are there, since they take long; val and the first network are made."""
     prefect_home(tmp_path / "prefect")
-    made = Path("shards", "synthetic", "train")
-    shutil.copytree(reproduced[0] / made, tmp_path / made)
+    for made in ("shards/synthetic/train", "runs/demo-cnn-1"):
+        shutil.copytree(reproduced[0] / made, tmp_path / made)
 
     def said(words):
         return lambda: words in (tmp_path / "said.txt").read_text()
@@ -127,7 +127,7 @@ def test_a_row_leads_to_its_weights_settings_shards_and_commit(reproduced, tmp_p
     assert (found["row"]["preset"], found["row"]["recipe"], found["row"]["seed"]) == ("demo", "demo", 0)
 
 
-def test_after_a_collection_everything_is_found(copy, finish, server, program):
+def test_after_a_collection_everything_is_found(copy, finish_forked, program):
     """With what older code has left beside it: the same artefacts under other keys, of which the digests are equal."""
     made = sorted(manifest.parent for manifest in copy.glob("*/**/manifest.json"))
     for path in made:
@@ -140,15 +140,15 @@ def test_after_a_collection_everything_is_found(copy, finish, server, program):
     assert f"deleted: {len(made)} artefacts, " in said
     assert f"; {len(made)} artefacts stay, " in said
     assert sorted(manifest.parent for manifest in copy.glob("*/**/manifest.json")) == made
-    said = finish(copy, **server)
+    said = finish_forked(copy)
     assert {Path(line.partition(": found ")[2]) for line in said.splitlines() if ": found " in line} == set(made)
     again = measured(copy).iloc[len(before) :].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, before.tail(len(again)).reset_index(drop=True))
 
 
-def test_two_recipes_in_one_workspace_keep_their_rows(copy, finish, server):
+def test_two_recipes_in_one_workspace_keep_their_rows(copy, finish_forked):
     one = ["--epochs", "1", "--num-networks", "1", "--num-pretrained", "0", "--no-report"]
-    said = [finish(copy, ["--recipe", recipe, *one], **server) for recipe in ("paper", "code2012")]
+    said = [finish_forked(copy, ["--recipe", recipe, *one]) for recipe in ("paper", "code2012")]
     table = pd.read_parquet(copy / "tables" / "table2.parquet").query("source == 'measured' and model == '1 CNN'")
     assert list(table["recipe"]) == ["demo", "paper", "code2012"]
     assert table["config"].is_unique

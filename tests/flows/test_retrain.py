@@ -231,28 +231,9 @@ def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Pa
     assert (run["decision"], run["started_at"] < released < run["finished_at"]) == ("failed", True)
 
 
-KILLED = """
-import json, os, pathlib, signal, sys
-from flows.retrain import retrain
-
-given, parts = json.loads(sys.argv[1]), sys.argv[2:]
-rename = pathlib.Path.rename
-for part in parts:
-    def die(path, target):
-        if part in str(target):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return rename(path, target)
-    child = os.fork()
-    if not child:
-        pathlib.Path.rename = die
-        retrain(**given)
-        os._exit(0)
-    print(part, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_row_per_decision(
-    prefect_server: str, tmp_path: Path, picture: Picture
+    program: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, picture: Picture
 ) -> None:
     workspace = tmp_path / "workspace"
     night = Night(Folder(tmp_path / "images", picture).fill(), workspace)
@@ -268,18 +249,9 @@ def test_killed_at_every_step_and_after_the_commit_it_has_one_champion_and_one_r
     given = json.dumps({**night.given, "epochs": 1}, default=str)
     parts = [*(f"{workspace}/{part}" for part in [*steps, before[0]]), f"{workspace}/tables/{before[1]}"]
     parts += [f"{workspace}/tables/{after[0]}", f"{workspace}/{after[1]}"]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, given, *parts],
-        cwd=ROOT,
-        env={**os.environ, "PREFECT_API_URL": prefect_server},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    said = [line for line in done.stdout.splitlines() if line.startswith(str(workspace))]
-    assert said == [f"{part} {-signal.SIGKILL}" for part in parts], done.stdout
+    for part in parts:
+        done = program("tests.flows.killed", part, given)
+        assert done.returncode == -signal.SIGKILL, done.stdout
     assert night.decisions == ["promoted"]
     assert night(epochs=1).name == "Skipped"
     assert night.decisions == ["promoted", "skipped"]
