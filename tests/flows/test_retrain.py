@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,14 +15,18 @@ from typing import cast
 
 import pandas as pd
 import pytest
+import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Scheduled
+from prefect.workers.process import ProcessWorker
 
 from base.errors import InputError
 from flows.champion import champion
 from flows.retrain import retrain
+from flows.services import POOL, PREFECT
 from model.retraining.history import read_champions, read_retrainings
 from tasks.champions import claimed
 from tasks.code import ROOT
@@ -89,33 +91,24 @@ class Night:
         return (self.workspace / "champions" / "arriving" / "README.md").read_text("utf-8")
 
 
-def call(*command: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture
-def services(tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:
-    """Start a server and a worker as `make up` does; return their workspace and the address of the server."""
-    workspace = tmp_path / "workspace"
-    prefect_home(workspace / "prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {"PREFECT_HOME": str(workspace / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    call("flows.services", "up", "--workspace", str(workspace), "--port", str(port), **own)
-    yield workspace, f"http://127.0.0.1:{port}/api"
-    call("flows.services", "down", "--workspace", str(workspace), **own)
+def deployed(prefect_server: str, tmp_path: Path) -> Iterator[str]:
+    """Deploy the flow and start a worker for it, as `make up` does; return the address of the server of the tests."""
+    project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    project["deployments"] = [one for one in project["deployments"] if one["entrypoint"] == "flows.retrain.retrain"]
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(project))
+    pool = WorkPoolCreate(name=POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
+    with SyncPrefectClient(prefect_server) as client:
+        client.create_work_pool(pool, overwrite=True)
+    own = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    deploy, work = ["deploy", "--all", "--prefect-file", str(file)], ["worker", "start", "--pool", POOL, "--limit", "1"]
+    with open(tmp_path / "said.txt", "w") as said:
+        given = {"cwd": ROOT, "env": {**os.environ, **own}, "stdout": said, "stderr": said}
+        subprocess.run([*PREFECT, *deploy], check=True, **given)
+        with subprocess.Popen([*PREFECT, *work], **given) as worker:
+            yield prefect_server
+            worker.terminate()
 
 
 def wait_until(happened: Callable[[], bool], what: str, seconds: float = 240) -> None:
@@ -141,27 +134,26 @@ def begin_late(api: str, night: Night, due: list[datetime], **parameters: object
         return [client.read_flow_run(run.id) for run in made]
 
 
-@pytest.mark.usefixtures("prefect_server")  # for the runs in this process; it is still there when these send their last events
-def test_a_folder_that_images_arrive_in(services: tuple[Path, str], tmp_path: Path, picture: Picture) -> None:
-    workspace, api = services
+@pytest.mark.usefixtures("forked_workers")
+def test_a_folder_that_images_arrive_in(deployed: str, tmp_path: Path, picture: Picture) -> None:
+    workspace = tmp_path / "workspace"
     folder = Folder(tmp_path / "images", picture).fill()
     night = Night(folder, workspace)
 
-    (first,) = begin_late(api, night, [datetime.now(UTC)])
-    assert first.state_name == "Promoted"
+    assert night().name == "Promoted"
     assert night.generations[0][:2] == (1, "first")
     assert "Generation 1 of `arriving`" in night.shown
 
     for wnid in WNIDS[:3]:
         folder.add("train", wnid, LATER)
     begun = cast("datetime", night.runs[0]["started_at"])
-    nights = begin_late(api, night, [begun + timedelta(seconds=second) for second in (1, 2, 3)], rule="never")
+    nights = begin_late(deployed, night, [begun + timedelta(seconds=second) for second in (1, 2, 3)], rule="never")
     assert [run.state_name for run in nights[1:]] == ["Skipped", "Skipped"]
     worked, *late = night.runs[1:]
     assert worked["decision"] in ("undecided", "kept")  # another processor may train another network
     assert (worked["images_added"], worked["images_removed"], worked["start"], worked["looks"]) == (24, 0, "warm", 1)
     assert all(str(run["reason"]).startswith("superseded: ") for run in late)
-    with SyncPrefectClient(api) as client:
+    with SyncPrefectClient(deployed) as client:
         of_run = ArtifactFilter.model_validate({"flow_run_id": {"any_": [str(nights[0].id)]}})
         (text,) = (one.data for one in client.read_artifacts(artifact_filter=of_run) if one.key == "retrain-arriving")
     assert text.startswith(f"# arriving: {worked['decision']}\n")
