@@ -19,6 +19,10 @@ from base.errors import InputError
 from data_shards.decoding import decode_jpeg
 from data_shards.images import store
 from data_shards.storage import Storage
+from flows.evaluate import evaluate
+from flows.export import export
+from flows.presets import PRESETS, TINY
+from flows.train import train
 from model.evaluation.predict import Predictor, predict
 from model.export.alexnet import ten_views
 from model.network.inputs import subtract_mean
@@ -26,6 +30,7 @@ from model.network.weights import load_weights
 from tasks.code import ROOT
 from tasks.export import CARD, check_onnx, open_shards
 from tasks.train import open_weights
+from tests.forked import LAUNCHED
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-40.tar.gz"
 PER_CLASS = 10
@@ -34,34 +39,6 @@ PER_CLASS = 10
 SHARE = 0.25
 """Of how much a probability varies among photographs: what a photograph that the stranger reads may differ by. Pillow's JPEG
 encoder has another DCT than that of the shards; a wrong mean or order of colours would change as much as another photograph."""
-
-RUN = """
-from pathlib import Path
-from flows.surroundings import prepare
-
-prepare([])  # Prefect's settings, before it is imported
-from base.errors import InputError
-from flows import presets
-from flows.evaluate import evaluate
-from flows.export import export
-from flows.train import train
-
-forty = presets.TINY.target.model_copy(update={"num_classes": 40})
-presets.PRESETS["tiny"] = presets.TINY.model_copy(update={"target": forty})
-same = {"preset": "tiny", "source": Path("tiny"), "device": "cpu"}
-weights = train(**same, epochs=8, width=0.125, learning_rate=0.02).weights.path
-evaluate([weights], **same)
-evaluate([weights], **same, views=1, names=["one view"])
-record = export(weights, Path("out"), onnx=True, name="tiny forty")
-assert export(weights, Path("out"), onnx=True, name="tiny forty") == record
-print(f"weights {weights}\\n{record}")
-(record.folder / "config.json").write_text("changed")
-try:
-    export(weights, Path("out"), onnx=True, name="tiny forty")
-except InputError as error:
-    print("refused:", error)
-export(weights, Path("plain"))
-"""
 
 PROBABILITIES = """
 import json, sys
@@ -91,16 +68,28 @@ def unpack(folder):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(forking, tmp_path_factory):
     """Return the folder of a stranger's copy (`plain`), of another one (`out`), and what was said."""
     if not ARCHIVE.exists():
         pytest.skip("needs tiny-imagenet-40.tar.gz beside the checkout")
     folder = tmp_path_factory.mktemp("exported")
     unpack(folder)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", RUN], cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
+    forty = TINY.target.model_copy(update={"num_classes": 40})
+    given = {"name": "tiny forty", "onnx": True, "workspace": folder / "artifacts"}
+    same = {"preset": "tiny", "source": folder / "tiny", "device": "cpu", "workspace": folder / "artifacts"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", TINY.model_copy(update={"target": forty}))
+        patch.setattr("tasks.launch.subprocess", LAUNCHED)
+        weights = train(**same, epochs=8, width=0.125, learning_rate=0.02).weights.path
+        evaluate([weights], **same)
+        evaluate([weights], **same, views=1, names=["one view"])
+        record = export(weights, folder / "out", **given)
+        assert export(weights, folder / "out", **given) == record
+        (folder / "out" / "config.json").write_text("changed")
+        with pytest.raises(InputError) as refused:
+            export(weights, folder / "out", **given)
+        export(weights, folder / "plain", workspace=folder / "artifacts")
+    return folder, f"weights {weights}\n{record}\nrefused: {refused.value}\n"
 
 
 @pytest.fixture(scope="module")
