@@ -1,4 +1,5 @@
-"""What the processes of one run of the tests share: the cores, what one of them has made, and Prefect's empty database.
+"""What the processes of one run of the tests share: the cores, what one of them has made, Prefect's empty database; and the server
+and the imports of each.
 
 A plugin (`-p tests.sharing` in pyproject.toml), so that it is imported before NumPy and torch.
 """
@@ -8,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 from filelock import FileLock
@@ -20,6 +23,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 PrefectHome = Callable[[Path], Path]
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+ROOT = Path(__file__).parent.parent
 
 CREATE_DATABASE = """
 import asyncio
@@ -81,3 +87,33 @@ def prefect_server(prefect_home: PrefectHome, tmp_path_factory: pytest.TempPathF
         patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(home))
         with prefect_test_harness(server_startup_timeout=120):
             yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def forking(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Start the process that others are forked from; return their environment, in which is the server of the tests."""
+    from tests import forked  # it says what is imported
+
+    home = tmp_path_factory.mktemp("programs") / "prefect"
+    with pytest.MonkeyPatch.context() as patch:  # Prefect reads them when it is imported
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PREFECT_API_URL", prefect_server)
+        ensure_running()
+        return dict(os.environ)
+
+
+@pytest.fixture(scope="session")
+def program(forking: dict[str, str]) -> Program:
+    """Return a function that runs `python -m MODULE WORDS` in a folder, and returns its exit code and what it wrote."""
+    from tests import forked
+
+    def run(module: str, *words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *map(str, words)]
+        with NamedTemporaryFile("r") as said:
+            process = forked.start(command, Path(said.name), forking, cwd)
+            process.join(300)
+            process.kill()
+            process.join()
+            return subprocess.CompletedProcess(command, process.exitcode or 0, said.read())
+
+    return run

@@ -1,52 +1,21 @@
-"""Flows as programs that report to the server of the tests: forked from a process that has imported all of them."""
+"""Flows as programs that report to the server of the tests, with real workers or with forked ones."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import pytest
 
-from tasks.code import ROOT
-from tests import forked
-
-Program = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def forking(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Start the process that others are forked from; return their environment, in which is the server of the tests."""
-    home = tmp_path_factory.mktemp("programs") / "prefect"
-    with pytest.MonkeyPatch.context() as patch:  # Prefect reads them when it is imported
-        patch.setenv("PREFECT_HOME", str(home))
-        patch.setenv("PREFECT_API_URL", prefect_server)
-        ensure_running()
-        return dict(os.environ)
+from tests.forked import LAUNCHED
+from tests.sharing import Program
 
 
 @pytest.fixture
 def forked_workers(forking: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the workers of flows that run in this process."""
-    monkeypatch.setattr("tasks.launch.subprocess", forked.LAUNCHED)
-
-
-@pytest.fixture(scope="session")
-def program(forking: dict[str, str]) -> Program:
-    """Return a function that runs `python -m MODULE WORDS` in a folder, and returns its exit code and what it wrote."""
-
-    def run(module: str, *words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", module, *map(str, words)]
-        with NamedTemporaryFile("r") as said:
-            process = forked.start(command, Path(said.name), forking, cwd)
-            process.join(300)
-            process.kill()
-            process.join()
-            return subprocess.CompletedProcess(command, process.exitcode or 0, said.read())
-
-    return run
+    monkeypatch.setattr("tasks.launch.subprocess", LAUNCHED)
 
 
 SHORT = ("--epochs", "2", "--num-networks", "2", "--num-pretrained", "0", "--no-report")

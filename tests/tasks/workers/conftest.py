@@ -100,62 +100,15 @@ def newest_checkpoint():
     return lambda folder: max((path.name for path in (folder / "work" / CHECKPOINTS).glob("*.pt")), default="")
 
 
-IN_TURN = """
-import json, runpy, sys
-from base.errors import InputError, sentence_of
-from tasks.workers import entry
-entry.guarded = lambda work: work()
-for commands in json.loads(sys.argv[1]):
-    said = None
-    try:
-        for worker, *arguments in commands:
-            sys.argv[1:] = arguments
-            runpy.run_module(f"tasks.workers.{worker}", run_name="__main__")
-    except InputError as error:
-        said = sentence_of(error)
-    print("ended:", json.dumps(said), flush=True)
-"""
-
-KILLED = """
-import os, pathlib, runpy, signal, sys
-worker, before, left, *sys.argv[1:] = sys.argv[1:]
-left, rename = int(left), pathlib.Path.rename
-def die(path, target):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(path, target)
-pathlib.Path.rename = die
-exec(before)
-runpy.run_module(f"tasks.workers.{worker}", run_name="__main__")
-"""
-
-
-def python(code, *arguments):
-    """Run a program in a process of its own; return the exit code and what it wrote."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 @pytest.fixture(scope="session")
-def run_in_turn():
+def run_in_turn(program):
     """Return a function that runs lists of commands in one process, which is soon done.
 
     It returns why each list was refused, or None, and all that was said.
     """
 
     def run(*cases):
-        commands = json.dumps([[[str(word) for word in command] for command in case] for case in cases])
-        _, said = python(IN_TURN, commands)
+        said = program("tests.tasks.workers.in_turn", json.dumps(cases, default=str)).stdout
         ends = [json.loads(line.removeprefix("ended: ")) for line in said.splitlines() if line.startswith("ended: ")]
         assert len(ends) == len(cases), said
         return ends, said
@@ -170,13 +123,12 @@ def in_turn(run_in_turn):
 
 
 @pytest.fixture(scope="session")
-def kill_at():
+def kill_at(program):
     """Return a function that runs a worker which dies by SIGKILL when it is about to finish its n-th file."""
 
-    def run(worker, number, *arguments, before=""):
-        code, said = python(KILLED, worker, before, str(number), *map(str, arguments))
-        assert code == -9, said
-        return said
+    def run(worker, number, *jobs):
+        done = program("tests.tasks.workers.killed", number, worker, *jobs)
+        assert done.returncode == -9, done.stdout
 
     return run
 

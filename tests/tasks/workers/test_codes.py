@@ -19,12 +19,6 @@ from tasks.jobs.codes import CODES, DATABASE, ENCODER, INDEX, QUERIES, CodesJob
 METHODS = ("autoencoder", "random-projection", "pca", "itq")
 BITS = (28, 128)
 """Of 120 training images there are no 128 principal components."""
-SAVE_ALWAYS = """
-import model.retrieval.autoencoder as module
-*others, _ = module.train_autoencoder.__defaults__
-module.train_autoencoder.__defaults__ = (*others, 0.0)
-"""
-"""Saves the state of the training after each step, not once a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def ended(codes_job, kill_at, run_in_turn, tmp_path_factory):
     """Return the folder in which jobs have run, why each was refused, and what the worker said."""
     root = tmp_path_factory.mktemp("ended")
     killed = codes_job(root / "killed", bits=(28,), methods=("autoencoder",))
-    kill_at("codes", 7, killed, before=SAVE_ALWAYS)  # the seventh state of twelve
+    kill_at("codes", 7, killed)  # the seventh state of twelve
     states = list((root / "killed" / "work").glob("*.pt"))
     assert [torch.load(path, weights_only=True)["step"] for path in states] == [6]
     jobs = [codes_job(root / "features"), codes_job(root / "pixels", "pixels", methods=("autoencoder",)), killed]
