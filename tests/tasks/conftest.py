@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.code import ROOT
+from tests.forked import LAUNCHED
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user"]
 Processes = Callable[[Path], dict[int, str]]
@@ -63,6 +64,15 @@ def in_small_disk(tmp_path: Path) -> list[str]:
     if shutil.which("unshare") is None or subprocess.run([*begin, "true"], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs unshare and the right to use it, which this machine does not grant")
     return begin
+
+
+@pytest.fixture(scope="module")
+def forked_workers(forking: dict[str, str]) -> Iterator[None]:
+    """Fork the workers that the tests of a module launch."""
+    del forking
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.launch.subprocess", LAUNCHED)
+        yield
 
 
 class Machines:

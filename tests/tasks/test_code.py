@@ -14,6 +14,12 @@ PACKAGES = ("base", "data_shards", "model", "tasks")
 WORKERS = sorted(path.stem for path in (ROOT / "tasks" / "workers").glob("*.py") if "__main__" in path.read_text())
 
 
+@pytest.fixture(scope="module")
+def before():
+    """The code digests of this checkout."""
+    return digests(ROOT)
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the packages, to be changed."""
@@ -39,14 +45,12 @@ def changed(before, after):
     return {name for name in WORKERS if before[name] != after[name]}
 
 
-def test_another_tie_rule_makes_new_whatever_imports_it(checkout):
-    before = digests(checkout)
+def test_another_tie_rule_makes_new_whatever_imports_it(before, checkout):
     replace(checkout / "model/evaluation/error_rates.py", "(classes < class_indices", "(classes > class_indices")
     assert changed(before, digests(checkout)) == {"train", "predict", "join", "submit"}
 
 
-def test_docstrings_and_comments_change_no_key(checkout):
-    before = digests(checkout)
+def test_docstrings_and_comments_change_no_key(before, checkout):
     for package in PACKAGES:
         for path in (checkout / package).rglob("*.py"):
             tree = ast.parse(path.read_text())
@@ -73,8 +77,7 @@ def test_docstrings_and_comments_change_no_key(checkout):
         ("data_shards/datasets/fall.py", "import", "import json\nimport", set()),
     ],
 )
-def test_a_change_makes_old_what_depends_on_it(checkout, path, old, new, makes_old):
-    before = digests(checkout)
+def test_a_change_makes_old_what_depends_on_it(before, checkout, path, old, new, makes_old):
     text = (checkout / path).read_text()
     assert old in text
     (checkout / path).write_text(text.replace(old, new, 1) if not path.endswith("source.py") else text + "\nNEW = 1\n")

@@ -269,10 +269,11 @@ def test_what_cannot_be_resumed_goes(store: Store) -> None:
     assert store.gone() == {partial}
 
 
-def test_what_a_worker_without_a_run_is_writing_stays(store: Store) -> None:
+def test_what_a_worker_without_a_run_is_writing_stays(store: Store, processes: Any, wait_for: Any) -> None:
     partial = begin(store.workspace.path / "colours" / "0123456789ab")
     with subprocess.Popen(["tail", "-f", "/dev/null", str(partial / JOB)], stderr=subprocess.DEVNULL) as worker:
         try:
+            wait_for(lambda: worker.pid in processes(partial), "the worker has no command line")  # a process gets it late
             assert store.gone() == set()
         finally:
             worker.kill()

@@ -18,6 +18,8 @@ from tasks.job import Artifact
 from tasks.shard import dataset_name, shard_split
 from tasks.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SOURCE = SyntheticSource(train_per_class=1, val_per_class=1)
 CONFIG = ShardConfig(storage="square64", samples_per_shard=16)
 

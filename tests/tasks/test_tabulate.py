@@ -24,6 +24,8 @@ from tasks.submit import write_submission
 from tasks.tabulate import OtherSet, RowPlan, search_member_weights, write_error_rates
 from tasks.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 IDS = [(7 * index) % 20 + 1 for index in range(20)]
 """ILSVRC IDs that are in another order than the class indices."""
 

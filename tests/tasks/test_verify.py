@@ -17,6 +17,8 @@ from tasks.shard import shard_split
 from tasks.verify import find_duplicates, find_sets, verify_set
 from tasks.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 CONFIG = ShardConfig(storage="square64", samples_per_shard=8)
 
 

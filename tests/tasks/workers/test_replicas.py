@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import pandas as pd
 import pytest
@@ -24,19 +25,24 @@ LAYOUTS = {
 }
 
 
-def finish(process):
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, said
-    return said
+@pytest.fixture
+def finish(program):
+    """Return a function that trains to the end and returns what was said."""
+
+    def finish(job):
+        done = program("tasks.workers.train", job)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return finish
 
 
 @pytest.fixture(scope="module")
-def after_one_step(job_file, worker, tmp_path_factory):
+def after_one_step(job_file, in_turn, tmp_path_factory):
     """Each layout's weights after one step."""
     root = tmp_path_factory.mktemp("layouts")
     jobs = {name: job_file(root / name, **ONE_STEP, **layout) for name, layout in LAYOUTS.items()}
-    for process in [worker(job) for job in jobs.values()]:
-        finish(process)
+    assert in_turn(*([("train", job)] for job in jobs.values())) == [None] * 3
     return {name: job.with_name("weights.safetensors") for name, job in jobs.items()}
 
 
@@ -57,11 +63,11 @@ def test_every_layout_reads_the_weights_of_every_other(after_one_step, name):
 
 
 def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(
-    job_file, worker, messages, newest_checkpoint, processes, tmp_path
+    job_file, worker, finish, messages, newest_checkpoint, processes, tmp_path
 ):
     options = {"training": {**UNEVEN, "epochs": 3}, **TWO}
     unbroken, broken = (job_file(tmp_path / name, **options, checkpoint_minutes=0) for name in ("unbroken", "broken"))
-    said = finish(worker(unbroken))
+    said = finish(unbroken)
     texts = [message.text for message in messages(said)]
     assert texts.count("starting: 3 epochs of 120 images") == 1, "one replica reports for all"
     assert json.loads(unbroken.with_name("counts.json").read_bytes())["images_per_epoch"] == 120
@@ -70,6 +76,7 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(
         process, before = worker(broken), newest_checkpoint(broken.parent)
         while newest_checkpoint(broken.parent) == before:
             assert process.poll() is None, process.stdout.read()
+            time.sleep(0.002)
         return process
 
     process = begin()
@@ -89,7 +96,7 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(
     assert re.search(r"replica 1 of 2 was killed by signal 9; the others were stopped", said)
     assert not processes(broken.parent)
 
-    said = finish(worker(broken))
+    said = finish(broken)
     assert "resumed after epoch" in said
     counts = ["train_num_images", "train_top1_wrong", "train_top5_wrong", "val_top1_wrong"]
     expected, found = (
@@ -101,9 +108,8 @@ def test_replicas_stop_lose_one_and_still_end_with_the_same_bytes(
     assert first == second
 
 
-def test_input_that_does_not_fit_is_refused_in_one_sentence_by_all_replicas(job_file, worker, messages, tmp_path):
-    process = worker(job_file(tmp_path, network={"num_classes": 9}, **TWO))
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == EXIT_BAD_INPUT, said
-    refusals = {(message.error, message.text.partition(" learn")[0]) for message in messages(said)}
+def test_input_that_does_not_fit_is_refused_in_one_sentence_by_all_replicas(job_file, program, messages, tmp_path):
+    done = program("tasks.workers.train", job_file(tmp_path, network={"num_classes": 9}, **TWO))
+    assert done.returncode == EXIT_BAD_INPUT, done.stdout
+    refusals = {(message.error, message.text.partition(" learn")[0]) for message in messages(done.stdout)}
     assert refusals == {(True, "a network of 9 classes cannot")}

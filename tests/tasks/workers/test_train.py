@@ -1,7 +1,6 @@
 """The training worker as a process: without Prefect, killed and started again, and with input that does not fit."""
 
 import json
-import multiprocessing
 import random
 import re
 import shutil
@@ -22,6 +21,7 @@ from tasks.jobs.train import TrainJob
 from tasks.launch import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT
 from tasks.workers.train import main
+from tests import forked
 
 
 def arguments(job_file):
@@ -94,17 +94,19 @@ def test_training_imports_neither_matplotlib_nor_numba():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
 
 
-def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job_file, newest_checkpoint, tmp_path):
+def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(
+    unbroken, job_file, forking, program, newest_checkpoint, tmp_path
+):
     job = job_file(tmp_path, checkpoint_minutes=0)
-    processes = multiprocessing.get_context("forkserver")  # imports torch and DALI once
-    processes.set_forkserver_preload(["tasks.workers.train"])
+    command = [sys.executable, "-m", "tasks.workers.train", str(job)]
     seed = random.randrange(10**6)
     moments, killed_after = random.Random(seed), []
     for _ in range(5):
-        process, before = processes.Process(target=main, args=arguments(job)), newest_checkpoint(tmp_path)
-        process.start()
+        before = newest_checkpoint(tmp_path)
+        process = forked.start(command, tmp_path / "said.txt", forking)
         while newest_checkpoint(tmp_path) == before:  # it has begun to learn
-            assert process.is_alive()
+            assert process.is_alive(), (tmp_path / "said.txt").read_text()
+            time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.join()
@@ -112,9 +114,8 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_bytes(unbroken, job
         killed_after.append(newest_checkpoint(tmp_path))
     assert killed_after == sorted(set(killed_after))
     assert any("-000000120" not in name for name in killed_after), f"no moment of {seed} lay within an epoch"
-    last = processes.Process(target=main, args=arguments(job))
-    last.start()
-    last.join()
+    last = program("tasks.workers.train", job)
+    assert last.returncode == 0, last.stdout
     assert (tmp_path / "weights.safetensors").read_bytes() == (unbroken[0] / "weights.safetensors").read_bytes()
 
 
@@ -123,6 +124,7 @@ def test_on_sigterm_it_saves_says_so_and_stops(job_file, worker, messages, newes
     process = worker(job)
     while not newest_checkpoint(tmp_path):
         assert process.poll() is None, process.stdout.read()
+        time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == -signal.SIGTERM
@@ -135,12 +137,11 @@ def test_on_sigterm_it_saves_says_so_and_stops(job_file, worker, messages, newes
 
 
 @pytest.mark.parametrize("keep_classes", [None, True])
-def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, worker, tmp_path, keep_classes):
+def test_fine_tuning_starts_from_the_weights_it_is_given(unbroken, job_file, program, tmp_path, keep_classes):
     source = unbroken[0] / "weights.safetensors"
     training, initial = {"epochs": 1, "learning_rate": 1e-9}, Weights(path=source, digest="source")
-    process = worker(job_file(tmp_path, training=training, initial=initial, keep_classes=keep_classes))
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, said
+    done = program("tasks.workers.train", job_file(tmp_path, training=training, initial=initial, keep_classes=keep_classes))
+    assert done.returncode == 0, done.stdout
     before, after = load_weights(source)[0].state_dict(), load_weights(tmp_path / "weights.safetensors")[0].state_dict()
     assert (before["fc7.a.weight"] - after["fc7.a.weight"]).abs().max() < 1e-5
     assert ((before["fc8.weight"] - after["fc8.weight"]).abs().max() > 1e-3) == (keep_classes is None)
@@ -167,7 +168,7 @@ def test_input_that_does_not_fit_is_refused_in_one_sentence(job_file, in_turn, t
 
 
 def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(
-    shards, job_file, worker, messages, newest_checkpoint, tmp_path
+    shards, job_file, program, messages, newest_checkpoint, tmp_path
 ):
     train = ShardSet.open(shutil.copytree(shards / "train", tmp_path / "train"))
     last = epoch_order(train, 0, 0)[-1]
@@ -175,9 +176,10 @@ def test_a_shard_that_becomes_unreadable_ends_the_training_with_the_place_named(
     with open(last.tar, "r+b") as tar:
         tar.seek(offset)
         tar.write(bytes(size))
-    process = worker(job_file(tmp_path / "run", train=Artifact(path=train.directory, digest=""), checkpoint_minutes=0))
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == EXIT_BAD_INPUT, said
+    job = job_file(tmp_path / "run", train=Artifact(path=train.directory, digest=""), checkpoint_minutes=0)
+    done = program("tasks.workers.train", job)
+    said = done.stdout
+    assert done.returncode == EXIT_BAD_INPUT, said
     checkpoint = tmp_path / "run" / "work" / "checkpoints" / newest_checkpoint(tmp_path / "run")
     assert re.match(
         rf"cannot read the images of {train.directory} \(nvImageCodec failure.*\); check it with python -m flows.verify.*; "
