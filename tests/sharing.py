@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,6 +33,18 @@ import asyncio
 from prefect.server.database import provide_database_interface
 asyncio.run(provide_database_interface().create_db())
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each process begin with its part of the long tests: worksteal gives each the same number of tests in a row."""
+    num = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = iter([item for item in items if not item.get_closest_marker("long")])
+    sizes = [len(items) * (n + 1) // num - len(items) * n // num for n in range(num)]
+    parts = [long[n::num] for n in range(num)]
+    items[:] = [
+        item for part, size in zip(parts, sizes, strict=True) for item in (*part, *islice(short, max(size - len(part), 0)))
+    ]
 
 
 @pytest.fixture(scope="session")

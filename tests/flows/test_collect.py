@@ -47,6 +47,7 @@ def artefacts(workspace: Path) -> set[Path]:
 
 
 @pytest.mark.usefixtures("forked_workers")
+@pytest.mark.long
 def test_after_five_generations_it_frees_what_it_said_and_everything_else_is_found(tmp_path: Path) -> None:
     cats, dogs, workspace = tmp_path / "cats", tmp_path / "dogs", tmp_path / "workspace"
     train, val = ([one for one in as_rows(DRAWN.samples(split)) if one.wnid in WNIDS] for split in ("train", "val"))

@@ -87,6 +87,7 @@ def test_any_classifiers_are_scored_with_files_of_the_folder_that_the_user_stand
     assert features["vector"][0] == pytest.approx(expected, abs=0.5)
 
 
+@pytest.mark.long
 def test_a_published_network_errs_on_real_photographs_as_often_as_is_known(run, tmp_path):
     """On all 500 it is wrong on 177 at rank one and 86 at rank five; a tenth of them is enough here."""
     if not (REAL / "squeezenet.safetensors").exists():

@@ -136,6 +136,7 @@ def ours(exported, photographs):
     return torch.cat([probs[0] for probs in predict([predictor], [views[:10], views[10:]])])
 
 
+@pytest.mark.long
 def test_the_stranger_has_neither_this_project_nor_numpy(stranger):
     for module in ("model", "base", "numpy", "safetensors"):
         assert f"No module named '{module}'" in stranger("-c", f"import {module}").stderr

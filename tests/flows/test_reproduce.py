@@ -81,6 +81,7 @@ def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish_forke
     assert list(latest["model"]) == ["1 CNN", "2 CNNs"]
 
 
+@pytest.mark.long
 def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(
     reproduced, start, finish, prefect_home, server, tmp_path
 ):

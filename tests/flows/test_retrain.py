@@ -135,6 +135,7 @@ def begin_late(api: str, night: Night, due: list[datetime], **parameters: object
 
 
 @pytest.mark.usefixtures("forked_workers")
+@pytest.mark.long
 def test_a_folder_that_images_arrive_in(deployed: str, tmp_path: Path, picture: Picture) -> None:
     workspace = tmp_path / "workspace"
     folder = Folder(tmp_path / "images", picture).fill()

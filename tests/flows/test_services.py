@@ -144,6 +144,7 @@ def kinds_of_artifacts(client: SyncPrefectClient, run: FlowRun) -> set[str]:
     return {str(artifact.type) for artifact in client.read_artifacts(artifact_filter=of_run)}
 
 
+@pytest.mark.long
 def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, str]) -> None:
     for made in ("shards", "colours", "runs"):
         shutil.copytree(reproduced[0] / made, machine.workspace / made)
