@@ -110,6 +110,7 @@ for commands in json.loads(sys.argv[1]):
     try:
         for worker, *arguments in commands:
             sys.argv[1:] = arguments
+            sys.modules.pop(f"tasks.workers.{worker}", None)  # another worker may have imported it
             runpy.run_module(f"tasks.workers.{worker}", run_name="__main__")
     except InputError as error:
         said = sentence_of(error)
