@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -195,6 +196,25 @@ def test_a_worker_that_dies_loses_its_unit_only(
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
     cluster.workers["two"] = cluster.start_worker("two")
     cluster.wait_for_workers("one", "two")
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_the_units_of_a_run_end_with_it_and_the_next_run_continues(
+    cluster: Cluster,
+    here: dict[str, object],
+    processes: Processes,
+    wait_for: Callable[[Callable[[], bool], str], None],
+    end: signal.Signals,
+    tmp_path: Path,
+) -> None:
+    run = cluster.run(tmp_path, "")
+    wait_for_workers("shard", run, processes, tmp_path)
+    run.send_signal(end)
+    run.communicate(timeout=60)
+    wait_for(lambda: not processes(tmp_path), "a unit of a run that has ended is left")
+    assert not list(tmp_path.glob("shards/*/*/*/manifest.json")), "the run was not interrupted"
+    found = digests_in(cluster.run(tmp_path, "").communicate(timeout=1200)[0])
+    assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
 
 
 def test_a_scheduler_that_ends_ends_the_run_in_one_sentence(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
