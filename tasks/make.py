@@ -103,13 +103,19 @@ def _make(missing: dict[Path, Job], at_once: int, processes: int, finish: Finish
         with atomic_write(begun / JOB) as file:
             file.write(to_job_file(job))
     job = next(iter(missing.values()))
-    groups = [list(missing)] if job.together else [[path] for path in missing]
+    groups = _groups(list(missing), job, max(at_once, processes))
     with Display(log) as display:
         for stage in job.stages:
             units = {unit: group for group in groups for unit in _units(stage, group, missing, processes)}
             left = Counter(group[0] for group in units.values())
             publish_these = partial(_publish_group, units, left, missing, finish) if stage == job.stages[-1] else _nothing
             run(list(units), max(at_once, processes), display, publish_these)
+
+
+def _groups(paths: list[Path], job: Job, at_once: int) -> list[list[Path]]:
+    """The jobs that one process takes: all, if several share a stage; else as many groups as are made at a time."""
+    number = len(paths) if not job.together else at_once if job.shared_stage is None else 1
+    return [paths[first::number] for first in range(min(number, len(paths)))]
 
 
 def _publish_group(

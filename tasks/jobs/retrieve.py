@@ -1,6 +1,7 @@
 """Nearest training images of one network's queries: `retrieval/<weights>/<key>` with `neighbours.parquet`, `retrieval.parquet`.
 
-Worker `retrieve` searches by features, by pixels and by codes, and scores every ranking. The rows have no provenance yet;
+Worker `retrieve` searches by features, by pixels and by codes, and scores every ranking; it takes several networks, one after
+the other. The rows have no provenance yet;
 `tasks.retrieve` adds it and appends them to the tables.
 """
 
@@ -17,6 +18,8 @@ class RetrieveJob(Job):
     """One network's rankings."""
 
     stages: ClassVar = ("retrieve",)
+    together: ClassVar = True
+    resumable: ClassVar = True
     libraries: ClassVar = ("numpy", "faiss-cpu")
 
     weights: Weights

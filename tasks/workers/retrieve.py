@@ -1,4 +1,4 @@
-"""Vectors and codes to neighbours and scores: `python -m tasks.workers.retrieve JOB.json`."""
+"""Vectors and codes to neighbours and scores: `python -m tasks.workers.retrieve JOB.json ...`."""
 
 import json
 from collections.abc import Iterator
