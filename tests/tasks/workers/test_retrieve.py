@@ -18,6 +18,7 @@ from tasks.jobs.codes import DATABASE, QUERIES, CodesJob
 from tasks.jobs.retrieve import NEIGHBOURS, RETRIEVAL, RetrieveJob
 
 CODES = {"methods": ("itq", "random-projection"), "bits": (28,), "seeds": (0, 1), "hidden": (8,), "epochs": 1, "batch_size": 32}
+PAIR = ("again", "twin")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def ended(vectors, shards, networks, write_job, run_in_turn, tmp_path_factory):
             ("codes", write_job(root / "codes", CodesJob(**features, **CODES, name="cnn"))),
             ("retrieve", write_job(root / "all", RetrieveJob(**same, **pixels, codes=made))),
         ],
-        [("retrieve", write_job(root / "again", RetrieveJob(**same, **pixels, codes=made, num_threads=3)))],
+        [("retrieve", *(write_job(root / name, RetrieveJob(**same, **pixels, codes=made, num_threads=3)) for name in PAIR))],
         [("retrieve", write_job(root / "few", RetrieveJob(**same, num_queries=5)))],
         [("retrieve", write_job(root / "shared", RetrieveJob(**same | {"database_shards": pair["query_shards"]})))],
     ]
@@ -85,14 +86,15 @@ def test_jobs_that_fit_have_both_tables(ended):
 
 def test_progress_counts_rankings_up_to_a_total_that_is_known(ended):
     progress = [tuple(pair) for pair in json.loads((ended / "progress").read_text())]
-    assert {total for _, total in progress} == {7, 2}
-    assert progress.count((7, 7)) == 2
+    assert {total for _, total in progress} == {7, 14, 2}
+    assert {(7, 7), (7, 14), (14, 14)} <= set(progress)  # two jobs of one process are parts of a whole
     assert progress[-1] == (2, 2)
 
 
 @pytest.mark.parametrize("name", [NEIGHBOURS, RETRIEVAL])
-def test_threads_change_no_byte(ended, name):
-    assert (ended / "again" / name).read_bytes() == (ended / "all" / name).read_bytes()
+def test_threads_and_jobs_in_the_same_process_change_no_byte(ended, name):
+    for folder in PAIR:
+        assert (ended / folder / name).read_bytes() == (ended / "all" / name).read_bytes()
 
 
 @pytest.mark.parametrize("space", ["features", "pixels"])
