@@ -60,7 +60,7 @@ class Together(MembersJob):
 def test_jobs_that_share_a_process_take_as_many_as_may_run(tar, picture, tmp_path, workspace):
     archives = [tmp_path / f"n0000000{number}.tar" for number in range(5)]
     for number, path in enumerate(archives):
-        path.write_bytes(tar((f"{path.stem}_{n}.JPEG", picture(n)) for n in range(number)))
+        path.write_bytes(tar((f"{path.stem}_{n}.JPEG", picture(n)) for n in range(number + 1)))
     jobs, sizes = [Together(**dict(members_job(path))) for path in archives], []
 
     def run(units, at_once, heard, done):
