@@ -101,7 +101,7 @@ class Run(NamedTuple):
     """Vectors."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One file, whose vectors are read when they are needed."""
 
@@ -117,7 +117,7 @@ class Part:
         return len(self.keys)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """The vectors of a split, in the order of its tars."""
 

@@ -1,8 +1,8 @@
 """Nearest training images of one network's queries: `retrieval/<weights>/<key>` with `neighbours.parquet`, `retrieval.parquet`.
 
 Worker `rank` (any number of processes) searches by features, by pixels and by codes for blocks of queries and scores every
-ranking; worker `retrieve` joins the blocks, and ranks those that are missing: of few queries, the only one. The rows have no
-provenance yet; `tasks.retrieve` adds it and appends them to the tables.
+ranking; worker `retrieve` joins the blocks, and ranks those that are missing: of few queries, the only one. Both take several
+networks, one after the other. The rows have no provenance yet; `tasks.retrieve` adds it and appends them to the tables.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ class RetrieveJob(Job):
 
     stages: ClassVar = ("rank", "retrieve")
     shared_stage: ClassVar = "rank"
+    together: ClassVar = True
     resumable: ClassVar = True
     libraries: ClassVar = ("numpy", "faiss-cpu")
 

@@ -1,4 +1,4 @@
-"""Blocks of queries to the scores and neighbours of every ranking: `python -m tasks.workers.rank JOB.json SHARE`.
+"""Blocks of queries to the scores and neighbours of every ranking: `python -m tasks.workers.rank JOB.json ... SHARE`.
 
 Several processes run side by side. A block leaves two files in the scratch space, which depend on its own queries only.
 """

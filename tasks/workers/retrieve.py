@@ -1,4 +1,4 @@
-"""Ranked blocks of queries to the rows of both tables: `python -m tasks.workers.retrieve JOB.json`.
+"""Ranked blocks of queries to the rows of both tables: `python -m tasks.workers.retrieve JOB.json ...`.
 
 A block that worker `rank` has not ranked is ranked here.
 """

@@ -162,7 +162,12 @@ def test_two_machines_make_the_bytes_of_one_and_a_second_run_finds_everything(
 ) -> None:
     said = cluster.run(tmp_path, ALL).communicate(timeout=1200)[0]
     assert digests_in(said) == here
-    for job in ("shards of synthetic val", "predictions on val and 1 more", "features of val and 2 more", "neighbours of 0"):
+    for job in (
+        "shards of synthetic val",
+        "predictions on val and 1 more",
+        "features of val and 2 more",
+        "neighbours of 0 and 1 more",
+    ):
         assert f"{job}: 100%" in said, said
     again = cluster.run(tmp_path, ALL).communicate(timeout=900)[0]
     assert digests_in(again) == here
