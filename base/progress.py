@@ -58,6 +58,26 @@ class Progress:
         out.flush()
 
 
+class Part(Progress):
+    """Reports one of several pieces of work of the same length as part of all of them."""
+
+    def __init__(self, whole: Progress, number: int, total: int) -> None:
+        super().__init__()
+        self.whole, self.number, self.total = whole, number, total
+
+    def due(self) -> bool:
+        """Whether the next report will be written."""
+        return self.whole.due()
+
+    def report(self, done: float, total: float, unit: str, text: str = "", **values: float) -> None:
+        """Report as part of the whole."""
+        self.whole.report(self.number * total + done, self.total * total, unit, text, **values)
+
+    def say(self, text: str, error: bool = False) -> None:
+        """Say it as the whole does."""
+        self.whole.say(text, error)
+
+
 class Silent(Progress):
     """Writes nothing: for tests, benchmarks and every replica but the first."""
 

@@ -2,17 +2,19 @@
 
 Or, from the root: `python -m benchmarks.gpu`. It needs what training needs of `requirements.txt`, and no data. It ends with a
 table and a JSON file, which is written again after each check. A check that fails, hangs or kills its process is a line of the
-table; the others run on. Without a GPU the same checks run on the CPU at a small size, to test this program.
+table; the others run on. Ctrl-C ends it: what was measured until then is kept. Without a GPU the same checks run on the CPU at
+a small size, to test this program.
 """
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +29,8 @@ from typing import Any, Literal
 import torch
 
 from base.files import write_text
-from benchmarks.gpu_checks import CHECKS, Bench, NotRunError, release
+from benchmarks.gpu_checks import CHECKS
+from benchmarks.gpu_checks.bench import Bench, NotRunError, release
 from benchmarks.record import RESULTS, machine
 from tasks.code import code_version
 from tasks.launch import ENVIRONMENT
@@ -39,6 +42,8 @@ SECONDS_TO_START = 180.0
 """That a process has to import torch and DALI."""
 PATIENCE = 5
 """How many times as long a check may take without a GPU: a machine that runs tests may be busy."""
+
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 READY = "ready"
 """What a process sends when it has imported everything."""
@@ -77,6 +82,7 @@ def check(name: str, bench: Bench) -> Line:
 def _child(bench: Bench, pipe: Connection) -> None:
     """Run each check whose name arrives, and send its line."""
     die_with_parent()
+    os.environ[PARENT_VARIABLE] = str(os.getpid())  # for the processes that checks start
     torch.set_num_threads(bench.num_threads)
     pipe.send(READY)
     while True:
@@ -89,9 +95,11 @@ def _started(bench: Bench) -> Iterator[Connection | None]:
     context = get_context("spawn")
     pipe, other = context.Pipe()
     process = context.Process(target=_child, args=(bench, other))
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits it: Ctrl-C reaches both, and this one ends that
     process.start()
     other.close()  # so that the death of the process is the end of the pipe
     try:
+        signal.signal(signal.SIGINT, ours)
         yield pipe if _received(pipe, SECONDS_TO_START) == READY else None
     finally:
         process.kill()
@@ -160,7 +168,7 @@ def _version(package: str) -> str | None:
 
 
 def main() -> None:
-    """Run the checks, print the table, write the file; exit with 1 if a check failed."""
+    """Run the checks, print the table, write the file; exit with 1 if a check failed, with 130 after Ctrl-C."""
     arguments = _arguments()
     num_gpus = torch.cuda.device_count()
     about = described(num_gpus)
@@ -169,17 +177,29 @@ def main() -> None:
     first = about["gpus"][0].lower().replace(" ", "-") if num_gpus else "none"
     path: Path = arguments.out or RESULTS / f"gpu-{first}.json"
     os.environ.update({**ENVIRONMENT, **os.environ, PARENT_VARIABLE: str(os.getpid())})
-    done: list[Line] = []
-    with tempfile.TemporaryDirectory(prefix="benchmark-gpu-") as directory:
+    names, done = arguments.only or list(CHECKS), list[Line]()
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-gpu-", ignore_cleanup_errors=True) as directory,
+        suppress(KeyboardInterrupt),
+    ):
         # On a busy CPU, threads wait for each other: one is soonest done with small networks.
         bench = Bench(num_gpus, len(os.sched_getaffinity(0)) if num_gpus else 1, Path(directory))
-        for line in lines(arguments.only or list(CHECKS), bench, arguments.seconds):
-            done.append(line)
-            print(f"{line.check}: {line.verdict} after {line.seconds:.1f} s", flush=True)
-            write_text(path, dumps({**about, "lines": [asdict(one) for one in done]}, indent=1, ensure_ascii=False) + "\n")
+        with closing(lines(names, bench, arguments.seconds)) as measured:
+            for line in measured:
+                done.append(line)
+                _write(path, about, done)
+                print(f"{line.check}: {line.verdict} after {line.seconds:.1f} s", flush=True)
+    _write(path, about, done)  # Ctrl-C may have come before the last line was written
     print("\n" + "\n".join(f"{line.verdict:8} {line.check:24} {line.said}" for line in done))
+    if len(done) < len(names):
+        print(f"\ninterrupted: {len(done)} of {len(names)} checks had ended; their lines are in {path}", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     print(f"\nWritten to {path}. Commit it if this is a GPU's." if num_gpus else f"\nWritten to {path}.")
     sys.exit(any(line.verdict == "failed" for line in done))
+
+
+def _write(path: Path, about: dict[str, Any], done: list[Line]) -> None:
+    write_text(path, dumps({**about, "lines": [asdict(line) for line in done]}, indent=1, ensure_ascii=False) + "\n")
 
 
 def _arguments() -> argparse.Namespace:

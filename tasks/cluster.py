@@ -69,7 +69,7 @@ def _run(
     done: Callable[[Unit], None],
 ) -> None:
     """Run all units on the workers, as `launch` does here; a single unit, such as a plan, is no work for a cluster."""
-    if len(units) == 1:
+    if len(units) <= 1:
         with held(gpus):
             launch(units, at_once, heard, done)
         return

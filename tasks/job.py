@@ -127,7 +127,7 @@ class Job(BaseModel, ABC):
         """The folder in the workspace that holds the artefacts of this kind."""
 
     def num_units(self, directory: Path) -> int:
-        """Return into how many units the shared stage can be divided, once the stages before it are done."""
+        """Return into how many units the shared stage can be divided, once the stages before it are done; 0 to skip it."""
         del directory
         return 1
 

@@ -103,13 +103,22 @@ def _make(missing: dict[Path, Job], at_once: int, processes: int, finish: Finish
         with atomic_write(begun / JOB) as file:
             file.write(to_job_file(job))
     job = next(iter(missing.values()))
-    groups = [list(missing)] if job.together else [[path] for path in missing]
+    groups = _groups(list(missing), job, max(at_once, processes))
     with Display(log) as display:
         for stage in job.stages:
             units = {unit: group for group in groups for unit in _units(stage, group, missing, processes)}
             left = Counter(group[0] for group in units.values())
             publish_these = partial(_publish_group, units, left, missing, finish) if stage == job.stages[-1] else _nothing
             run(list(units), max(at_once, processes), display, publish_these)
+
+
+def _groups(paths: list[Path], job: Job, at_once: int) -> list[list[Path]]:
+    """The jobs that one process takes: all, if several share a stage; else as many groups as are made at a time."""
+    if not job.together:
+        return [[path] for path in paths]
+    shared = job.shared_stage is not None and job.num_units(paths[0].with_name(f"{paths[0].name}.partial")) > 0
+    number = 1 if shared else min(at_once, len(paths))
+    return [paths[first::number] for first in range(number)]
 
 
 def _publish_group(

@@ -97,7 +97,8 @@ def retrieve(
         )
         for name, weights in networks.items()
     ]
-    return dict(zip(networks, make(jobs, workspace, at_once=processors()), strict=True))
+    made = make(jobs, workspace, at_once=processors(), processes=processors())
+    return dict(zip(networks, made, strict=True))
 
 
 @task(task_run_name="tabulate retrieval on {split}")

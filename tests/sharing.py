@@ -1,5 +1,6 @@
-"""What the processes of one run of the tests share: the cores, what one of them has made, Prefect's empty database; and the server
-and the imports of each.
+"""What the processes of one run of the tests share: the cores, what one of them has made, Prefect's empty database.
+
+Each process has a server, and one from which others are forked with their imports done.
 
 A plugin (`-p tests.sharing` in pyproject.toml), so that it is imported before NumPy and torch.
 """
@@ -105,7 +106,7 @@ def prefect_server(prefect_home: PrefectHome, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def forking(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Start the process that others are forked from; return their environment, in which is the server of the tests."""
-    from tests import forked  # it says what is imported
+    from tests import forked  # noqa: F401  # it says what is imported
 
     home = tmp_path_factory.mktemp("programs") / "prefect"
     with pytest.MonkeyPatch.context() as patch:  # Prefect reads them when it is imported

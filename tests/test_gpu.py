@@ -1,14 +1,18 @@
 """`benchmarks.gpu` where there is no GPU: every check that a CPU can run, and checks that fail, hang or cannot run."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu_checks import CHECKS, Bench
+from benchmarks.gpu_checks import CHECKS
+from benchmarks.gpu_checks.bench import Bench
 from tasks.code import ROOT
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run make gpu")
@@ -34,6 +38,33 @@ def test_without_a_gpu_it_says_so_and_runs_what_a_cpu_can_without_prefect(tmp_pa
     assert lines["decoded pixels"]["values"]["usual"]["maximum"] == 0
     assert lines["resumption"]["values"]["bits_equal"]
     assert all(f"{line['verdict']:8} {name}" in done.stdout for name, line in lines.items())
+
+
+def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(tmp_path / "gpu.json"), "--only", "dropout", "photographs"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes, start_new_session=True) as process:
+        for said in process.stdout:
+            if said.startswith("dropout: passed"):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+        table, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == f"\ninterrupted: 1 of 2 checks had ended; their lines are in {tmp_path / 'gpu.json'}\n"
+    assert "passed   dropout" in table
+    assert [line["check"] for line in json.loads((tmp_path / "gpu.json").read_text())["lines"]] == ["dropout"]
+    deadline = time.monotonic() + 10
+    while _is_left(process.pid):
+        assert time.monotonic() < deadline, "a process is left"
+        time.sleep(0.05)
+
+
+def _is_left(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_check_that_fails_or_hangs_is_a_line_and_the_others_run(tmp_path, monkeypatch):

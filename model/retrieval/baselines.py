@@ -3,6 +3,7 @@
 [GL11] Gong & Lazebnik, Iterative Quantization, CVPR 2011. On a CPU the last bits depend on the number of threads.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -48,18 +49,15 @@ def fit_projection(method: Method, vectors: Vectors, num_bits: int, seed: int = 
     Raises:
         InputError: there are more bits than values, or than vectors.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    rows = np.sort(generator.permutation(len(vectors))[:FIT_ROWS])
-    values = torch.from_numpy(vectors.take(rows))
-    if method != "random-projection" and num_bits > min(values.shape):
+    values, mean, generator = _sample(vectors, seed)
+    if method == "random-projection":
+        return Projection(mean, torch.from_numpy(generator.standard_normal((values.shape[1], num_bits))))
+    if num_bits > min(values.shape):
         raise InputError(
             f"{method} of {num_bits} bits needs as many vectors and values; "
             f"there are {values.shape[0]:,} of {values.shape[1]:,}"
         )
-    mean = torch.stack([piece.double().sum(dim=0) for piece in _pieces(values)]).sum(dim=0) / len(values)
-    if method == "random-projection":
-        return Projection(mean, torch.from_numpy(generator.standard_normal((values.shape[1], num_bits))))
-    principal = Projection(mean, _principal(values, mean, num_bits))
+    principal = Projection(mean, _principal(vectors, seed)[:, :num_bits])
     if method == "pca":
         return principal
     start = torch.from_numpy(generator.standard_normal((num_bits, num_bits)))
@@ -67,18 +65,28 @@ def fit_projection(method: Method, vectors: Vectors, num_bits: int, seed: int = 
     return Projection(mean, principal.directions @ _rotation(projected, start))
 
 
+def _sample(vectors: Vectors, seed: int) -> tuple[Tensor, Tensor, np.random.Generator]:
+    """Return the vectors to fit to (N, D), their mean (D,) in float64, and the generator that drew them."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    rows = np.sort(generator.permutation(len(vectors))[:FIT_ROWS])
+    values = torch.from_numpy(vectors.take(rows))
+    return values, torch.stack([piece.double().sum(dim=0) for piece in _pieces(values)]).sum(dim=0) / len(values), generator
+
+
 def _pieces(values: Tensor) -> list[Tensor]:
     return [values[start : start + ROWS_IN_DOUBLE] for start in range(0, len(values), ROWS_IN_DOUBLE)]
 
 
-def _principal(values: Tensor, mean: Tensor, num_bits: int) -> Tensor:
-    """Return the directions of largest variance (D, bits)."""
+@lru_cache(maxsize=4)
+def _principal(vectors: Vectors, seed: int) -> Tensor:
+    """Return all directions (D, D), that of the largest variance first. Of 4096 values they take minutes: codes share them."""
+    values, mean, _ = _sample(vectors, seed)
     covariance = torch.zeros(2 * mean.shape, dtype=torch.float64)
     for piece in _pieces(values):
         centred = piece.double() - mean
         covariance += centred.T @ centred
     directions: Tensor = torch.linalg.eigh(covariance).eigenvectors
-    return directions[:, -num_bits:].flip(1)
+    return directions.flip(1)
 
 
 def _rotation(projected: Tensor, start: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 `space` is `features` or `pixels`; `method` is `l2`, `cosine`, `autoencoder`, `random-projection`, `pca` or `itq`.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,12 @@ NUM_NEIGHBOURS = 6
 RADIUS = 2
 """[14] Bits in which the codes that a look-up visits differ from the query's."""
 
+EMPTY = "radius2_empty"
+PIXEL_RANKS = "pixel_ranks"
+
 Floats = NDArray[np.float64]
+Scores = Mapping[str, NDArray[Any]]
+"""Of each query (Q,), by column. Those of different queries are concatenated, not added."""
 
 
 class AtPixelLevel(NamedTuple):
@@ -74,32 +79,35 @@ def neighbour_rows(
         }
 
 
-def score_columns(ranking: Ranking, num_database: int) -> Row:
-    """Return the columns of `retrieval` that follow from the ranking; each is a mean over all queries."""
-    precisions = average_precision(*ranking.of_class)
-    low, high = mean_interval(precisions)
+def scores_of(ranking: Ranking) -> Scores:
+    """Return the scores of each query, by their columns in `retrieval`."""
     return {
-        "num_queries": len(precisions),
-        "num_database": num_database,
-        "map": float(precisions.mean()),
-        "map_low": low,
-        "map_high": high,
-        **{f"p{k}": float(precision(*ranking.of_class, k).mean()) for k in (1, 6, 100)},
-        **{f"recall6_at_{k}": float(recall(*ranking.of_neighbours, k).mean()) for k in (6, 100, 1000)},
+        "map": average_precision(*ranking.of_class),
+        **{f"p{k}": precision(*ranking.of_class, k) for k in (1, 6, 100)},
+        **{f"recall6_at_{k}": recall(*ranking.of_neighbours, k) for k in (6, 100, 1000)},
     }
 
 
-def radius_columns(ranking: Ranking, counts: NDArray[np.int64]) -> Row:
-    """Return precision within two bits, 0 for a query without hits, and how many of those there are.
+def radius_scores(ranking: Ranking, counts: NDArray[np.int64]) -> Scores:
+    """Return each query's precision within two bits, 0 without hits, and whether it has none.
 
     `counts` are those of `hamming.count_by_distance`.
     """
     within = counts[:, : RADIUS + 1].sum(axis=1)
-    shares = precision_within(*ranking.of_class, RADIUS, within)
-    return {"radius2_precision": float(shares.mean()), "radius2_empty": int((within == 0).sum())}
+    return {"radius2_precision": precision_within(*ranking.of_class, RADIUS, within), EMPTY: within == 0}
 
 
-def pixel_columns(pixels: AtPixelLevel) -> Row:
-    """Return the median pixel rank of the feature neighbours, and the share that is among the six nearest by pixels."""
-    near = float((pixels.ranks <= NUM_NEIGHBOURS).mean())
-    return {"pixel_rank_median": float(np.median(pixels.ranks)), "pixel_top6_share": near}
+def score_columns(scores: Scores, num_database: int) -> Row:
+    """Return the columns of `retrieval` that follow from the scores of all queries, most of them means.
+
+    `scores` are those of `scores_of`, of codes also those of `radius_scores`, and `PIXEL_RANKS` (Q, 6) if they are known.
+    """
+    low, high = mean_interval(scores["map"])
+    row: Row = {"num_queries": len(scores["map"]), "num_database": num_database, "map_low": low, "map_high": high}
+    row |= {name: float(values.mean()) for name, values in scores.items() if name not in (EMPTY, PIXEL_RANKS)}
+    if EMPTY in scores:
+        row[EMPTY] = int(scores[EMPTY].sum())
+    if PIXEL_RANKS in scores:
+        ranks = scores[PIXEL_RANKS]
+        row |= {"pixel_rank_median": float(np.median(ranks)), "pixel_top6_share": float((ranks <= NUM_NEIGHBOURS).mean())}
+    return row

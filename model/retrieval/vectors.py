@@ -101,7 +101,7 @@ class Run(NamedTuple):
     """Vectors."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One file, whose vectors are read when they are needed."""
 
@@ -117,7 +117,7 @@ class Part:
         return len(self.keys)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """The vectors of a split, in the order of its tars."""
 
@@ -196,9 +196,10 @@ class Vectors:
             vector[:] = self.mapped[number][place]
         return taken
 
-    def read(self) -> Values:
-        """Return all vectors (N, D)."""
-        return self._fill(np.empty((len(self), self.num_values), self.dtype), 0)
+    def read(self, rows: range | None = None) -> Values:
+        """Return all vectors, or those in `rows`, (N, D)."""
+        rows = range(len(self)) if rows is None else rows
+        return self._fill(np.empty((len(rows), self.num_values), self.dtype), rows.start)
 
     def _fill(self, values: Values, start: int) -> Values:
         """Read rows from `start` on. What is read of a memory map would count as memory of the process."""

@@ -13,7 +13,7 @@ import torch
 
 from base.errors import InputError
 from base.files import write_text
-from base.progress import Progress
+from base.progress import Part, Progress
 from model.retrieval.autoencoder import AutoEncoder, CodeConfig, load_autoencoder, save_autoencoder, train_autoencoder
 from model.retrieval.baselines import fit_projection
 from model.retrieval.embed import thumbnails
@@ -26,22 +26,6 @@ from tasks.workers.entry import Counts, run_worker
 
 PRINCIPAL = ("pca", "itq")
 """Methods that have no more bits than there are principal components."""
-
-
-class Part(Progress):
-    """Reports one of several trainings of the same length as part of all of them."""
-
-    def __init__(self, whole: Progress, number: int, total: int) -> None:
-        super().__init__()
-        self.whole, self.number, self.total = whole, number, total
-
-    def due(self) -> bool:
-        """Whether the next report will be written."""
-        return self.whole.due()
-
-    def report(self, done: float, total: float, unit: str, text: str = "", **values: float) -> None:
-        """Report as part of the whole."""
-        self.whole.report(self.number * total + done, self.total * total, unit, text, **values)
 
 
 def main(job: CodesJob, directory: Path, progress: Progress, share: Share) -> Counts:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from base.errors import InputError
 from base.files import write_text
-from base.progress import Progress
+from base.progress import Part, Progress
 from tasks.job import COUNTS, JOB, WORK, Job, Share
 from tasks.workers.guard import guarded
 
@@ -23,11 +23,11 @@ Counts = dict[str, int]
 
 
 def run_worker(job_type: type[J], work: Callable[[J, Path, Progress, Share], Counts | None]) -> None:
-    """Do the work of one job; a stage that is not the last one returns no counts."""
+    """Do the work of one job after the other; a stage that is not the last one returns no counts."""
 
     def on_one(jobs: Mapping[Path, J], progress: Progress, share: Share) -> None:
-        for directory, job in jobs.items():
-            counts = work(job, directory, progress, share)
+        for number, (directory, job) in enumerate(jobs.items()):
+            counts = work(job, directory, Part(progress, number, len(jobs)), share)
             if counts is not None:
                 finish(directory, counts)
 

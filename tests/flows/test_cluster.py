@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from base.errors import InputError
+from data_shards.datasets.folder import FolderSource
 from data_shards.planning import ShardConfig
 from flows.presets import DEMO
 from tasks.artifacts import read_manifest
@@ -34,11 +35,11 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     scheduler = ["scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard"]
-    worker = ["worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+    worker = ["worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     processes = [
         subprocess.Popen([sys.executable, "-m", "dask", *command], cwd=ROOT, env=environment, **quiet)
-        for command in (scheduler, worker)
+        for command in (scheduler, worker, worker)
     ]
     try:
         with Client(address, timeout="60s", set_as_default=False) as client:
@@ -51,18 +52,35 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
 
 
 def test_two_workers_of_a_cluster_write_the_same_set_as_processes_here(
-    cluster: str, environment: dict[str, str], tmp_path: Path
+    cluster: str, program: Callable[..., subprocess.CompletedProcess[str]], picture: Callable[[int], bytes], tmp_path: Path
 ) -> None:
-    options = ["--dataset", "demo", "--samples-per-shard", "250", "--splits", "val"]
-    command = [sys.executable, "-m", "flows.shard", *options, "--workspace", str(tmp_path / "there"), "--cluster", cluster]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    (there,) = (tmp_path / "there" / "shards" / "synthetic" / "val").iterdir()
-    config = ShardConfig(storage="square72", samples_per_shard=250)
-    here = shard_split.fn(DEMO.target, "val", config, Workspace(path=tmp_path / "here"))
+    for number in range(40):
+        image = tmp_path / "images" / "train" / f"n{number % 4:08d}" / f"{number}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(picture(number))
+    options = [
+        "--dataset",
+        "folder",
+        "--archives",
+        tmp_path / "images",
+        "--splits",
+        "train",
+        "--storage",
+        "square72",
+        "--samples-per-shard",
+        10,
+    ]
+    done = program("flows.shard", *options, "--workspace", tmp_path / "there", "--cluster", cluster)
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    (there,) = (tmp_path / "there" / "shards" / "images" / "train").iterdir()
+    config = ShardConfig(storage="square72", samples_per_shard=10)
+    source = FolderSource(path=tmp_path / "images")
+    here = shard_split.fn(source, "train", config, Workspace(path=tmp_path / "here"))
     assert read_manifest(there).digest == here.digest
-    assert len(pd.read_parquet(there / "samples.parquet")) == 1000
+    assert len(pd.read_parquet(there / "samples.parquet")) == 40
+    with Client(cluster, set_as_default=False) as client:
+        assert set(client.run(lambda: "prefect_dask" in sys.modules).values()) == {True}, "both workers took part"
 
 
 def test_a_cluster_needs_a_server_that_its_workers_reach(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tasks.colours import measure_colours
 from tasks.compute import Compute
 from tasks.job import External
 from tasks.jobs.export import ExportJob
+from tasks.jobs.retrieve import RetrieveJob
 from tasks.jobs.search import SearchJob
 from tasks.make import make
 from tasks.predict import predict_split
@@ -65,6 +67,7 @@ def everything(write_official, picture, make_once) -> dict[str, set[str]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(root / "hook"), prepend=os.pathsep)
             patch.setenv("IMPORTS_OF_WORKERS", str(root / "imports"))
+            patch.setattr("tasks.retrieve.RetrieveJob", partial(RetrieveJob, queries_at_once=1))  # or all are one block
             run_everything(official, Workspace(path=root / "workspace"), root)
 
     found: dict[str, set[str]] = {}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.machines
 
 STAGES = """
 import json, sys
+from functools import partial
 from pathlib import Path
+import tasks.retrieve
 from data_shards.datasets.synthetic import SyntheticSource
 from data_shards.planning import ShardConfig
 from data_shards.shard_set import ShardSet
@@ -27,7 +30,6 @@ from model.network.weights import WeightsInfo, save_weights
 from model.retrieval.config import RetrievalConfig
 from tasks.compute import choose_compute
 from tasks.predict import predict_split
-from tasks.retrieve import embed_split, retrieve
 from tasks.shard import shard_split
 from tasks.train import open_weights
 from tasks.verify import verify_set
@@ -38,6 +40,8 @@ if __name__ == "__main__":
     source = SyntheticSource(train_per_class=10, val_per_class=10)
     config = ShardConfig(storage="square72", samples_per_shard=100)
     digests, compute = {}, choose_compute("cpu", 1)
+    if cluster:  # here all queries are one block
+        tasks.retrieve.RetrieveJob = partial(tasks.retrieve.RetrieveJob, queries_at_once=50)
     with locked(path, cluster=cluster) as workspace:
         sets = {split: shard_split.fn(source, split, config, workspace) for split in ("train", "val")}
         digests |= {split: made.digest for split, made in sets.items()}
@@ -58,10 +62,10 @@ if __name__ == "__main__":
             digests["predictions"] = [made.digest for made in found]
         if "retrieve" in stages:
             settings = RetrievalConfig(bits=(28,), epochs=1, num_shown=5)
-            splits = tuple(sets)
-            vectors = tuple(embed_split.fn(networks, sets[part], part, settings, compute, workspace) for part in splits)
+            embed = partial(tasks.retrieve.embed_split.fn, networks)
+            vectors = tuple(embed(sets[part], part, settings, compute, workspace) for part in sets)
             digests["vectors"] = [{name: made.digest for name, made in some.items()} for some in vectors]
-            found = retrieve.fn(networks, (sets["train"], sets["val"]), vectors, settings, workspace)
+            found = tasks.retrieve.retrieve.fn(networks, (sets["train"], sets["val"]), vectors, settings, workspace)
             digests["retrieval"] = {name: made.digest for name, made in found.items()}
     print("digests", json.dumps(digests), flush=True)
 """
@@ -158,7 +162,12 @@ def test_two_machines_make_the_bytes_of_one_and_a_second_run_finds_everything(
 ) -> None:
     said = cluster.run(tmp_path, ALL).communicate(timeout=1200)[0]
     assert digests_in(said) == here
-    for job in ("shards of synthetic val", "predictions on val and 1 more", "features of val and 2 more"):
+    for job in (
+        "shards of synthetic val",
+        "predictions on val and 1 more",
+        "features of val and 2 more",
+        "neighbours of 0 and 1 more",
+    ):
         assert f"{job}: 100%" in said, said
     again = cluster.run(tmp_path, ALL).communicate(timeout=900)[0]
     assert digests_in(again) == here
@@ -192,6 +201,25 @@ def test_a_worker_that_dies_loses_its_unit_only(
     assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
     cluster.workers["two"] = cluster.start_worker("two")
     cluster.wait_for_workers("one", "two")
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_the_units_of_a_run_end_with_it_and_the_next_run_continues(
+    cluster: Cluster,
+    here: dict[str, object],
+    processes: Processes,
+    wait_for: Callable[[Callable[[], bool], str], None],
+    end: signal.Signals,
+    tmp_path: Path,
+) -> None:
+    run = cluster.run(tmp_path, "")
+    wait_for_workers("shard", run, processes, tmp_path)
+    run.send_signal(end)
+    run.communicate(timeout=60)
+    wait_for(lambda: not processes(tmp_path), "a unit of a run that has ended is left")
+    assert not list(tmp_path.glob("shards/*/*/*/manifest.json")), "the run was not interrupted"
+    found = digests_in(cluster.run(tmp_path, "").communicate(timeout=1200)[0])
+    assert found == {name: here[name] for name in found}  # type: ignore[attr-defined]
 
 
 def test_a_scheduler_that_ends_ends_the_run_in_one_sentence(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:

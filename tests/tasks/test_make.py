@@ -51,6 +51,27 @@ def with_other_code(path, commit="0123456789ab"):
     return path.rename(path.with_name("0" * 12))
 
 
+class Together(MembersJob):
+    """Jobs that one process takes one after another."""
+
+    together = True
+
+
+def test_jobs_that_share_a_process_take_as_many_as_may_run(tar, picture, tmp_path, workspace):
+    archives = [tmp_path / f"n0000000{number}.tar" for number in range(5)]
+    for number, path in enumerate(archives):
+        path.write_bytes(tar((f"{path.stem}_{n}.JPEG", picture(n)) for n in range(number + 1)))
+    jobs, sizes = [Together(**dict(members_job(path))) for path in archives], []
+
+    def run(units, at_once, heard, done):
+        sizes.extend(len(unit.arguments) - 1 for unit in units)
+        launch(units, at_once, heard, done)
+
+    made = make(jobs, workspace, at_once=2, run=run)
+    assert sizes == [3, 2]
+    assert [artifact.counts["images"] for artifact in made] == [1, 2, 3, 4, 5]
+
+
 def test_what_is_missing_is_made_and_what_exists_is_found(archive, workspace, said):
     job = members_job(archive)
     made = make([job], workspace)[0]

@@ -8,7 +8,7 @@ from model.evaluation.schemas import PROVENANCE
 from model.retrieval.distances import reported
 from model.retrieval.hamming import count_by_distance, nearest_codes, pack, place_codes
 from model.retrieval.places import place, same_class, targets_of
-from model.retrieval.rows import Ranking, at_pixel_level, neighbour_rows, pixel_columns, radius_columns, score_columns
+from model.retrieval.rows import Ranking, at_pixel_level, neighbour_rows, radius_scores, score_columns, scores_of
 from model.retrieval.schemas import NEIGHBOURS, RETRIEVAL
 from model.retrieval.search import nearest
 
@@ -70,14 +70,15 @@ def test_scores_of_features_and_codes_fill_a_row(store, features, pixels):
     database = store(features[1], wnids=WNIDS)
     same, true = same_class(WNIDS[:20], database.wnids.to_pylist()), targets_of(nearest(features[0], database, 6).rows)
     by_features = Ranking((same, place(features[0], database, same)), (true, place(features[0], database, true)))
-    row = score_columns(by_features, len(database))
+    row = score_columns(scores_of(by_features), len(database))
     assert (row["num_queries"], row["num_database"]) == (20, 200)
     assert row["map"] == row["p1"] == row["p6"] == row["recall6_at_6"] == row["recall6_at_1000"] == 1
     assert row["p100"] == 0.5  # each class has fifty
     codes = [pack(values > 2) for values in features]
     by_codes = Ranking((same, place_codes(*codes, same)), (true, place_codes(*codes, true)))
     counts = count_by_distance(*codes)
-    row = score_columns(by_codes, 200) | radius_columns(by_codes, counts)
+    ranks = at_pixel_level(place(pixels[0], store(pixels[1]), true)).ranks
+    row = score_columns({**scores_of(by_codes), **radius_scores(by_codes, counts), "pixel_ranks": ranks}, 200)
     assert row["map_low"] <= row["map"] <= row["map_high"] <= 1
     assert row["recall6_at_6"] <= row["recall6_at_100"] <= row["recall6_at_1000"] == 1
     differing = np.array([np.bitwise_count(codes[1] ^ query).sum(axis=1) for query in codes[0]])
@@ -87,7 +88,6 @@ def test_scores_of_features_and_codes_fill_a_row(store, features, pixels):
     assert row["radius2_empty"] == sum(not near.any() for near in differing <= 2)
     found = nearest_codes(*codes, database.key_order, 6)
     assert (found.distances >= 0).all()
-    row |= pixel_columns(at_pixel_level(place(pixels[0], store(pixels[1]), true)))
     assert 1 <= row["pixel_rank_median"] <= 200
     assert 0 <= row["pixel_top6_share"] <= 1
     pa.Table.from_pylist([row], schema=RETRIEVAL)

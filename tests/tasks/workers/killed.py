@@ -1,4 +1,4 @@
-"""Run a worker that is killed when it is about to finish its n-th file: `python -m tests.tasks.workers.killed N WORKER ARGUMENTS`.
+"""Run a worker that is killed when it finishes its n-th file: `python -m tests.tasks.workers.killed N WORKER ARGUMENTS`.
 
 Auto-encoders save their state after each step, not once a minute.
 """

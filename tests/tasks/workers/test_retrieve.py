@@ -18,6 +18,7 @@ from tasks.jobs.codes import DATABASE, QUERIES, CodesJob
 from tasks.jobs.retrieve import NEIGHBOURS, RETRIEVAL, RetrieveJob
 
 CODES = {"methods": ("itq", "random-projection"), "bits": (28,), "seeds": (0, 1), "hidden": (8,), "epochs": 1, "batch_size": 32}
+PAIR = ("again", "twin")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,17 @@ def ended(vectors, shards, networks, write_job, run_in_turn, tmp_path_factory):
     pair["query_shards"] = Artifact(path=shards / "val", digest="val")
     made = Artifact(path=root / "codes", digest="codes")
     same = {"weights": Weights(path=networks[0], digest="0"), **pair, **features, "name": "cnn"}
+    in_blocks = RetrieveJob(**same, **pixels, codes=made, queries_at_once=7)
     cases = [
         [
             ("codes", write_job(root / "codes", CodesJob(**features, **CODES, name="cnn"))),
             ("retrieve", write_job(root / "all", RetrieveJob(**same, **pixels, codes=made))),
         ],
-        [("retrieve", write_job(root / "again", RetrieveJob(**same, **pixels, codes=made, num_threads=3)))],
+        [("retrieve", *(write_job(root / name, RetrieveJob(**same, **pixels, codes=made, num_threads=3)) for name in PAIR))],
+        [
+            *(("rank", write_job(root / "blocks", in_blocks), share) for share in ("0/3", "1/3")),
+            ("retrieve", root / "blocks" / "job.json"),
+        ],
         [("retrieve", write_job(root / "few", RetrieveJob(**same, num_queries=5)))],
         [("retrieve", write_job(root / "shared", RetrieveJob(**same | {"database_shards": pair["query_shards"]})))],
     ]
@@ -69,8 +75,8 @@ def rows_of(folder, **values):
 
 
 def test_jobs_that_fit_have_both_tables(ended):
-    assert json.loads((ended / "ends").read_text())[:3] == [None, None, None]
-    for name in ("all", "again", "few"):
+    assert json.loads((ended / "ends").read_text())[:4] == [None] * 4
+    for name in ("all", "again", "blocks", "few"):
         assert pq.read_schema(ended / name / NEIGHBOURS).equals(NEIGHBOUR_COLUMNS)
         assert pq.read_schema(ended / name / RETRIEVAL).equals(RETRIEVAL_COLUMNS)
     scores = pd.read_parquet(ended / "all" / RETRIEVAL)
@@ -85,14 +91,26 @@ def test_jobs_that_fit_have_both_tables(ended):
 
 def test_progress_counts_rankings_up_to_a_total_that_is_known(ended):
     progress = [tuple(pair) for pair in json.loads((ended / "progress").read_text())]
-    assert {total for _, total in progress} == {7, 2}
-    assert progress.count((7, 7)) == 2
-    assert progress[-1] == (2, 2)
+    assert {total for _, total in progress} == {7, 2 * 7, 6 * 7, 2}
+    assert {(7, 7), (14, 14)} <= set(progress)  # two jobs of one process are parts of a whole
+    assert progress.count((14, 14)) == 3, "so are two of six blocks, for each of two processes"
+    assert progress.count((28, 42)) == progress.count((42, 42)) == 1, "and what is missing is ranked at the end"
+    assert progress[-2:] == [(2, 2), (0, 2)], "the last job is refused"
 
 
+@pytest.mark.parametrize("other", [*PAIR, "blocks"])
 @pytest.mark.parametrize("name", [NEIGHBOURS, RETRIEVAL])
-def test_threads_change_no_byte(ended, name):
-    assert (ended / "again" / name).read_bytes() == (ended / "all" / name).read_bytes()
+def test_threads_jobs_in_the_same_process_and_blocks_of_queries_change_no_byte(ended, name, other):
+    assert (ended / other / name).read_bytes() == (ended / "all" / name).read_bytes()
+
+
+def test_a_single_block_needs_no_process_of_its_own(ended):
+    job = RetrieveJob.model_validate_json((ended / "all" / "job.json").read_bytes())
+    units = [
+        job.model_copy(update={"queries": job.queries.model_copy(update={"counts": {"images": num}})}).num_units(ended)
+        for num in (1, 1024, 1025, 50_000)
+    ]
+    assert units == [0, 0, 2, 49]
 
 
 @pytest.mark.parametrize("space", ["features", "pixels"])
@@ -159,7 +177,7 @@ def test_a_few_queries_are_listed_from_all_classes_and_all_are_scored(ended, vec
 
 
 def test_queries_that_are_images_of_the_database_are_refused(ended):
-    end = json.loads((ended / "ends").read_text())[3]
+    end = json.loads((ended / "ends").read_text())[4]
     key = r"n9\d+_val_\d+"
     message = (
         rf"40 of 40 queries are images of the database \({key}\S* is {key}\S*, .*…\); leave them out, or search another split"
