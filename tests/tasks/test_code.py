@@ -69,7 +69,7 @@ def test_docstrings_and_comments_change_no_key(before, checkout):
             "data_shards/shard_format.py",
             '"v1.2"',
             '"v1.3"',
-            set(WORKERS) - {"members", "plan", "checksum", "faults", "codes", "retrieve"},
+            set(WORKERS) - {"members", "plan", "checksum", "faults", "codes", "rank", "retrieve"},
         ),
         ("tasks/workers/train.py", "VALIDATION_BATCH = ", "VALIDATION_BATCH = 1 + ", {"train"}),
         ("model/evaluation/published.csv", "table", "tabel", set()),
