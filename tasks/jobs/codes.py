@@ -1,7 +1,7 @@
 """Vectors to short binary codes: `codes/<key>/<code>/{database,queries}.arrow`, an encoder, a Faiss index.
 
 A code is named `autoencoder-28-0`: method, bits, seed. `codes.json` has the measures of each code. One worker trains and
-encodes all codes of a job, one after another. A code whose files exist is skipped.
+encodes all codes of some jobs, one after another. A code whose files exist is skipped.
 """
 
 from pathlib import Path
@@ -34,6 +34,7 @@ class CodesJob(Job):
     """The codes of one network's features, or of raw pixels."""
 
     stages: ClassVar = ("codes",)
+    together: ClassVar = True
     resumable: ClassVar = True
     libraries: ClassVar = ("torch", "numpy", "faiss-cpu")
 

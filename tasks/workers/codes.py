@@ -1,4 +1,4 @@
-"""Vectors to short binary codes: `python -m tasks.workers.codes JOB.json`.
+"""Vectors to short binary codes: `python -m tasks.workers.codes JOB.json ...`.
 
 A run that was killed resumes, within an auto-encoder too.
 """

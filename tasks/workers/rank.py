@@ -5,6 +5,7 @@ Several processes run side by side. A block leaves two files in the scratch spac
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -162,7 +163,11 @@ def neighbours_path(work: Path, rows: range) -> Path:
 
 def open_artifact(made: Artifact) -> Vectors:
     """Open the vectors of a split."""
-    return open_vectors(sorted(made.path.glob("*.arrow")))
+    return _open(made.path)
+
+
+def _open(folder: Path) -> Vectors:
+    return open_vectors(sorted(folder.glob("*.arrow")))
 
 
 def _listed(queries: Vectors, number: int | None) -> NDArray[np.int64]:
@@ -181,12 +186,19 @@ def _block(rows: range, queries: Vectors, database: Vectors, listed: NDArray[np.
     return Block(rows, queries, values, database, found, of_class, targets_of(found.rows), own)
 
 
+@lru_cache(maxsize=1)
+def _by_pixels(queries: Path, database: Path, rows: range) -> tuple[Neighbours, Values, Vectors]:
+    """The neighbours of a block by pixels, its pixels and those of the database: the same for every network."""
+    values, vectors = _open(queries).read(rows), _open(database)
+    return nearest(values, vectors, NUM_NEIGHBOURS), values, vectors
+
+
 def _rankings(job: RetrieveJob, block: Block) -> Iterator[tuple[Scores, list[Row]]]:
     """Yield for each method the scores of all queries and the rows of those that are listed."""
     pixels = None
     if job.query_pixels is not None and job.database_pixels is not None:
-        by_pixels, database = open_artifact(job.query_pixels).read(block.rows), open_artifact(job.database_pixels)
-        pixels = _ranked(block, nearest(by_pixels, database, NUM_NEIGHBOURS), by_pixels, database, "l2")
+        found, by_pixels, database = _by_pixels(job.query_pixels.path, job.database_pixels.path, block.rows)
+        pixels = _ranked(block, found, by_pixels, database, "l2")
     level = None if pixels is None else at_pixel_level(pixels.ranking.of_neighbours[1])
     for method, metric in BY_FEATURES:
         found = block.nearest if metric == "l2" else nearest(block.values, block.database, NUM_NEIGHBOURS, metric)
