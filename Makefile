@@ -56,7 +56,7 @@ retrain-demo: .venv/installed  ## Retrain on arriving synthetic images: champion
 
 test: .venv/tested  ## Run the tests
 	@mkdir -p "$(MPLCONFIGDIR)"
-	@.venv/bin/python -m pytest --numprocesses $$(( ($$(nproc) * 3 + 1) / 2 )) --dist worksteal
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 test-machines: .venv/tested  ## Test several machines: network namespaces, PostgreSQL (as root, minutes)
 	@mkdir -p "$(MPLCONFIGDIR)"
