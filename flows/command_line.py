@@ -58,6 +58,8 @@ def run(flow: Flow[..., Any]) -> None:
         if "workspace" in types:
             workspace = parameters.get("workspace", signature(flow.fn).parameters["workspace"].default)
             kept[0] = f"{workspace} keeps every finished step and the last checkpoint of a training"
+        # A server of its own needs no types of blocks: it ends with the run. A second of its start.
+        os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
         print(f"{flow.name}: starting Prefect; the first time this takes about ten seconds", flush=True)
         _start_server()
         results.append(str(flow(**parameters)))

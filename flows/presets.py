@@ -109,7 +109,7 @@ DEMO = Preset(
     training=TrainConfig(epochs=20, validate_every=5, **_DEMO_RATE),
     pre_training=TrainConfig(epochs=10, validate_every=5, **_DEMO_RATE),
     fine_tuning=TrainConfig(epochs=10, validate_every=5, **_SHORT_PRE_TRAINING, **_DEMO_RATE),
-    retrieval=RetrievalConfig(num_networks=5, epochs=15, batch_size=128),
+    retrieval=RetrievalConfig(num_networks=5, epochs=20, batch_size=128),
     threads_per_network=1,
 )
 """(ours) Synthetic images, a network a quarter as wide, everything in minutes on two cores."""

@@ -1,4 +1,4 @@
-"""Run workers in child processes, `python -m tasks.workers.NAME ARGUMENTS`, and pass on what they report.
+"""Run workers in child processes, `python -m tasks.workers tasks.workers.NAME ARGUMENTS`, and pass on what they report.
 
 A child is in the process group of the run, and the kernel kills it when the run's process dies. Call `launch` from the
 main thread of a flow only: the kernel ties a child to the thread that started it.
@@ -20,7 +20,7 @@ from base.progress import Message, parse
 from tasks.code import ROOT
 from tasks.workers.guard import EXIT_BAD_INPUT, PARENT_VARIABLE
 
-WORKERS = "tasks.workers"
+STARTER = WORKERS = "tasks.workers"
 SECONDS_TO_STOP = 6
 """From SIGTERM to SIGKILL. Training uses them to save its state; if they do not suffice, the last checkpoint stands."""
 NUM_LAST_LINES = 20
@@ -118,7 +118,7 @@ class _Child:
         self.unit = unit
         self.oom_kills = count_oom_kills()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"{WORKERS}.{unit.worker}", *unit.arguments],
+            [sys.executable, "-m", STARTER, f"{WORKERS}.{unit.worker}", *unit.arguments],
             cwd=ROOT,
             env={**environment_of(unit.worker), **os.environ, PARENT_VARIABLE: str(os.getpid())},
             stdout=subprocess.PIPE,

@@ -37,6 +37,8 @@ def start(command: Sequence[str], output: Connection | Path, variables: Mapping[
     """Start `python -m MODULE WORDS` in a folder, with these and no other environment variables."""
     python, minus_m, module, *words = command
     assert (python, minus_m) == (sys.executable, "-m")
+    if module == launch.STARTER:  # what it imports is there
+        module, *words = words
     process = CONTEXT.Process(target=_run, args=(module, words, output, dict(variables), cwd))
     process.start()
     return process

@@ -4,6 +4,7 @@ Every worker and `tasks.launch` import it.
 """
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ _PR_SET_PDEATHSIG = 1
 def guarded(work: Callable[[], None]) -> None:
     """Do the work of a worker; report an error that the user can correct and exit with `EXIT_BAD_INPUT`."""
     die_with_parent()
+    gc.freeze()  # what was imported stays
+    gc.enable()
     if PARENT_VARIABLE in os.environ:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent stops this one
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # for the worker's own children

@@ -35,9 +35,8 @@ from tasks.workspace import Workspace
 HOOK = """
 import atexit, json, os, sys
 def write():
-    main = sys.modules["__main__"]
-    name = getattr(getattr(main, "__spec__", None), "name", "") or ""
-    if name.startswith("tasks.workers."):
+    name = next((word for word in sys.orig_argv if word.startswith("tasks.workers.")), None)
+    if name:
         path = os.path.join(os.environ["IMPORTS_OF_WORKERS"], f"{name.rpartition('.')[2]}-{os.getpid()}.json")
         with open(path, "w") as file:
             json.dump(sorted({name, *(key for key, value in sys.modules.items() if value)}), file)
@@ -130,7 +129,7 @@ def training_set_without_prefect(source, config, workspace):
 
 def test_every_worker_was_run(imported):
     workers = {path.stem for path in (Path(__file__).parents[2] / "tasks" / "workers").glob("*.py")}
-    assert imported.keys() == workers - {"__init__", "entry", "guard", "networks", "pictures", "replicas"}
+    assert imported.keys() == workers - {"__init__", "__main__", "entry", "guard", "networks", "pictures", "replicas"}
 
 
 def test_the_closure_contains_every_module_that_a_real_run_imports(imported):

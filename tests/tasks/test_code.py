@@ -11,7 +11,7 @@ import pytest
 from tasks.code import ROOT, closure
 
 PACKAGES = ("base", "data_shards", "model", "tasks")
-WORKERS = sorted(path.stem for path in (ROOT / "tasks" / "workers").glob("*.py") if "__main__" in path.read_text())
+WORKERS = sorted(path.stem for path in (ROOT / "tasks" / "workers").glob("*.py") if "__name__ ==" in path.read_text())
 
 
 @pytest.fixture(scope="module")

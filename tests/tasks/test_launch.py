@@ -234,7 +234,7 @@ def test_a_run_that_is_killed_takes_its_workers_and_their_children_along(
         folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", LAUNCH, *map(str, folders)], cwd=ROOT, stdout=subprocess.PIPE) as run:
         wait_for(lambda: all((folder / "started").exists() for folder in folders), "the two workers did not start")
-        workers = [command for command in processes(tmp_path).values() if "-m tests.tasks.planted" in command]
+        workers = [command for command in processes(tmp_path).values() if " tests.tasks.planted" in command]
         assert len(workers) == 4
         run.send_signal(how)
         assert run.wait(10) == -how
