@@ -1,6 +1,7 @@
 """The official archives in miniature, in the exact form in which they are distributed."""
 
 import io
+import signal
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 import scipy.io
 import simplejpeg
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `make test &`: what the tests interrupt would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Kind = Literal["ilsvrc2010", "ilsvrc2012", "fall2009", "fall2011", "winter21"]
 
