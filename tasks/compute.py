@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from base.errors import InputError
@@ -64,7 +63,7 @@ def choose_compute(
     Raises:
         InputError: no such device here, no such layout on these devices, or several machines without an endpoint.
     """
-    name = ("cuda" if torch.cuda.device_count() else "cpu") if device == "auto" else device
+    name = ("cuda" if _num_gpus() else "cpu") if device == "auto" else device
     devices = tuple(part.strip() for part in name.split(","))
     for part in devices:
         _check(part)
@@ -87,6 +86,12 @@ def choose_compute(
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _num_gpus() -> int:
+    import torch  # here, since it takes a second that sharding should not wait for
+
+    return torch.cuda.device_count()
 
 
 def _usual_layout(devices: tuple[str, ...]) -> Layout:
@@ -112,7 +117,7 @@ def _check(device: str) -> None:
     if kind == "cpu" and not index:
         return
     if kind == "cuda" and (not index or index.isdigit()):
-        if int(index or 0) < torch.cuda.device_count():
+        if int(index or 0) < _num_gpus():
             return
-        raise InputError(f"no device {device!r}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
+        raise InputError(f"no device {device!r}: this machine has {_num_gpus()} GPUs that torch can use")
     raise InputError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:0 or several of them with commas between")

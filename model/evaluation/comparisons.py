@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from model.evaluation.intervals import Interval
 
@@ -41,8 +41,12 @@ def mcnemar_p(pair: Discordance) -> float:
 
     It is the probability of a split of the discordant images that is at least as uneven, if both networks are equally good.
     """
-    discordant = pair.only_first_wrong + pair.only_second_wrong
-    return float(binomtest(pair.only_first_wrong, discordant).pvalue) if discordant else 1.0
+    return split_p(pair.only_first_wrong, pair.only_second_wrong)
+
+
+def split_p(first: int, second: int) -> float:
+    """Return the probability that a fair coin falls at least as unevenly as `first` to `second`, in either direction."""
+    return min(1.0, 2 * float(bdtr(min(first, second), first + second, 0.5)))
 
 
 def bootstrap_interval(pair: Discordance) -> Interval:

@@ -3,10 +3,14 @@
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from scipy.stats import binomtest
+from scipy.special import ndtri
 
 if TYPE_CHECKING:  # it needs torch, which the page of a report does without
     from model.evaluation.error_rates import ErrorCounts
+
+
+Z = float(ndtri(0.975))
+"""Of a normal distribution, 95 % lies within so many standard deviations."""
 
 
 class Interval(NamedTuple):
@@ -24,8 +28,10 @@ def wilson_interval(wrong: int, num_images: int) -> Interval:
     """
     if num_images <= 0 or not 0 <= wrong <= num_images:
         raise ValueError(f"{wrong} wrong of {num_images} images; expected at least one image and no more wrong than seen")
-    interval = binomtest(wrong, num_images).proportion_ci(0.95, method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    rate, shrunk = wrong / num_images, 1 + Z**2 / num_images
+    centre = (rate + Z**2 / (2 * num_images)) / shrunk
+    reach = Z / shrunk * sqrt((rate * (1 - rate) + Z**2 / (4 * num_images)) / num_images)
+    return Interval(max(0.0, centre - reach), min(1.0, centre + reach))
 
 
 def newcombe_interval(first: float, first_interval: Interval, second: float, second_interval: Interval) -> Interval:

@@ -11,10 +11,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
-from model.evaluation.comparisons import Discordance, bootstrap_interval, count_discordant, mcnemar_p
+from model.evaluation.comparisons import Discordance, bootstrap_interval, count_discordant, mcnemar_p, split_p
 from model.evaluation.intervals import Interval
 
 Rule = Literal["superior", "superior-over-seeds", "not-worse", "never", "force"]
@@ -79,8 +78,8 @@ def compare_over_seeds(champions: Sequence[Wrong], challengers: Sequence[Wrong],
     of_seeds = squares / freedom * (1 / len(first) + 1 / len(second))
     deviation = sqrt(of_seeds + per_image.var() / len(per_image))
     difference = float(per_image.mean())
-    reach = float(student.ppf(1 - LEVEL / 2, freedom)) * deviation
-    p = 2 * float(student.sf(abs(difference) / deviation, freedom)) if deviation else float(difference == 0)
+    reach = float(stdtrit(freedom, 1 - LEVEL / 2)) * deviation
+    p = 2 * float(stdtr(freedom, -abs(difference) / deviation)) if deviation else float(difference == 0)
     counts = compare(live, candidate)
     interval = Interval(difference - reach, difference + reach)
     return Comparison(counts.pair, counts.champion_wrong, counts.challenger_wrong, difference, interval, p)
@@ -137,7 +136,7 @@ def smallest_difference(num_images: int, discordant: float = DISCORDANT) -> floa
     pairs = max(1, round(discordant * num_images))
     for uneven in range(pairs // 2 + 1):  # how many of them speak for the worse network, from the middle down
         fewer = pairs // 2 - uneven
-        if float(binomtest(fewer, pairs).pvalue) < LEVEL:
+        if split_p(fewer, pairs - fewer) < LEVEL:
             return (pairs - 2 * fewer) / num_images
     return None
 
