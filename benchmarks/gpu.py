@@ -43,6 +43,9 @@ SECONDS_TO_START = 180.0
 PATIENCE = 5
 """How many times as long a check may take without a GPU: a machine that runs tests may be busy."""
 
+QUIET = {"PYTHONWARNINGS": "ignore:resource_tracker"}
+"""What a killed process had shared with its own children is removed without a word."""
+
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 READY = "ready"
@@ -176,7 +179,7 @@ def main() -> None:
         print("This machine has no GPU that torch can use: the checks run on the CPU at a small size, to test this program.")
     first = about["gpus"][0].lower().replace(" ", "-") if num_gpus else "none"
     path: Path = arguments.out or RESULTS / f"gpu-{first}.json"
-    os.environ.update({**ENVIRONMENT, **os.environ, PARENT_VARIABLE: str(os.getpid())})
+    os.environ.update({**ENVIRONMENT, **QUIET, **os.environ, PARENT_VARIABLE: str(os.getpid())})
     names, done = arguments.only or list(CHECKS), list[Line]()
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-gpu-", ignore_cleanup_errors=True) as directory,

@@ -47,6 +47,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
         for said in process.stdout:
             if said.startswith("dropout: passed"):
                 break
+        time.sleep(0.5)  # the next check is at work, with processes of its own
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
         table, errors = process.communicate(timeout=60)
     assert process.returncode == 130
