@@ -202,7 +202,7 @@ def _take_steps(order: Order, row: Row, workspace: Workspace) -> Outcome:
     champions, runs = read_champions(workspace.tables, order.name), read_retrainings(workspace.tables, order.name)
     live = champions[-1] if champions else None
     row.update(champion=live and live.weights, generation=live and live.generation)
-    if why := superseded(runs, row["scheduled_for"]):
+    if why := superseded(runs, row["scheduled_for"], order.start):
         return Outcome("skipped", why)
     data = _snapshot(order, workspace)
     columns, share_removed, shared = describe_data(data, live, workspace)

@@ -16,9 +16,13 @@ DECIDED = ("promoted", "kept", "undecided")
 """Decisions that followed a training."""
 
 
-def superseded(runs: Sequence[Row], scheduled_for: datetime) -> str | None:
-    """Return why a run that comes late has nothing to add: a later one has ended since; None if that is not so."""
-    begun = [run["started_at"] for run in runs if run["decision"] != "failed"]
+def superseded(runs: Sequence[Row], scheduled_for: datetime, start: Start) -> str | None:
+    """Return why a run that comes late has nothing to add: a later one has ended since; None if that is not so.
+
+    For a run from scratch, say the weekly one, only another one from scratch counts.
+    """
+    alike = [run for run in runs if start == "warm" or run["start"] == "scratch"]
+    begun = [run["started_at"] for run in alike if run["decision"] != "failed"]
     if not begun or scheduled_for > max(begun):
         return None
     return f"superseded: it was due at {_time(scheduled_for)}, and a run that began at {_time(max(begun))} has ended since"

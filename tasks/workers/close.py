@@ -20,7 +20,9 @@ def main(job: ShardJob, directory: Path, progress: Progress, share: Share) -> Co
     write_text(work / CHECKSUMS, json.dumps(lists.files))
     counts = lists.counts | {f"ignored {kind}": count for kind, count in json.loads((work / PASSED_OVER).read_bytes()).items()}
     if empty := classes_without_images(directory):
-        progress.say(f"no image is left of {len(empty):,} classes, such as {empty[0]}: all of them are in bad_images.parquet")
+        progress.say(
+            f"classes without an image: {len(empty):,}, such as {empty[0]}; bad_images.parquet lists what could not be read"
+        )
         counts["classes_without_images"] = len(empty)
     return counts
 

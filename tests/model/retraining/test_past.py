@@ -32,19 +32,24 @@ def champion(key="k", vetoed=None):
 
 
 @pytest.mark.parametrize(
-    ("runs", "due", "is_superseded"),
+    ("runs", "due", "start", "is_superseded"),
     [
-        ([], 0, False),
-        ([run(day=0)], 1, False),
-        ([run(day=3)], 1, True),
-        ([run(day=3)], 3, True),
-        ([run("skipped", day=3)], 2, True),
-        ([run("held", day=3)], 2, True),
-        ([run("failed", day=3)], 2, False),  # the next one may succeed
+        ([], 0, "warm", False),
+        ([run(day=0)], 1, "warm", False),
+        ([run(day=3)], 1, "warm", True),
+        ([run(day=3)], 3, "warm", True),
+        ([run("skipped", day=3)], 2, "warm", True),
+        ([run("held", day=3)], 2, "warm", True),
+        ([run("failed", day=3)], 2, "warm", False),  # the next one may succeed
+        ([run(day=3, start="scratch")], 2, "warm", True),
+        ([run(day=3)], 2, "scratch", False),  # the late weekly run after a night
+        ([run("skipped", day=3)], 2, "scratch", False),
+        ([run(day=3, start="scratch"), run(day=4)], 2, "scratch", True),
+        ([run(day=1, start="scratch"), run(day=3)], 2, "scratch", False),
     ],
 )
-def test_a_late_night_is_superseded_by_a_run_that_began_after_it_was_due(runs, due, is_superseded):
-    why = superseded(runs, DAY + timedelta(days=due))
+def test_a_late_night_is_superseded_by_a_run_that_began_after_it_was_due(runs, due, start, is_superseded):
+    why = superseded(runs, DAY + timedelta(days=due), start)
     assert (why is not None) == is_superseded
     assert why is None or why.startswith(f"superseded: it was due at 2026-05-0{due + 1} 03:00 UTC")
 

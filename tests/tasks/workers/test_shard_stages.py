@@ -77,6 +77,6 @@ def test_a_class_left_without_images_is_said_and_counted_also_if_bad_images_are_
     for image in (pets / "train" / "dog").iterdir():
         image.write_bytes(b"not an image")
     counts, said = run(pets, tmp_path / "set")
-    assert "no image is left of 1 classes, such as dog: all of them are in bad_images.parquet" in said
+    assert "classes without an image: 1, such as dog; bad_images.parquet lists what could not be read" in said
     assert (counts["images"], counts["bad_images"], counts["classes_without_images"]) == (2, 2, 1)
     assert json.loads((tmp_path / "set" / WORK / plan.PASSED_OVER).read_text()) == {}
