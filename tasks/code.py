@@ -98,8 +98,16 @@ def _data_files(path: Path) -> frozenset[Path]:
 
 @cache
 def _file_digest(path: Path) -> str:
-    content = ast.dump(_tree(path)).encode() if path.suffix == ".py" else path.read_bytes()
+    content = dump(_tree(path)).encode() if path.suffix == ".py" else path.read_bytes()
     return sha256(content).hexdigest()
+
+
+def dump(node: object) -> str:
+    """Return a syntax tree as text that is the same in every version of Python, unlike `ast.dump`: without empty fields."""
+    if isinstance(node, ast.AST):
+        fields = [f"{name}={dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(dump, node))}]" if isinstance(node, list) else repr(node)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.code import ROOT, closure
+from tasks.code import ROOT, closure, dump
 
 PACKAGES = ("base", "data_shards", "model", "tasks")
 WORKERS = sorted(path.stem for path in (ROOT / "tasks" / "workers").glob("*.py") if "__name__ ==" in path.read_text())
@@ -48,6 +48,14 @@ def changed(before, after):
 def test_another_tie_rule_makes_new_whatever_imports_it(before, checkout):
     replace(checkout / "model/evaluation/error_rates.py", "(classes < class_indices", "(classes > class_indices")
     assert changed(before, digests(checkout)) == {"train", "predict", "join", "submit"}
+
+
+def test_code_is_the_same_text_in_every_version_of_python():
+    """`ast.dump` says `type_params=[]` from 3.12 on, and leaves out empty lists from 3.13 on."""
+    text = dump(ast.parse("def f(a=None):\n    return {a: 'x'}"))
+    arguments = "arguments(args=[arg(arg='a')], defaults=[Constant()])"
+    returned = "Return(value=Dict(keys=[Name(id='a', ctx=Load())], values=[Constant(value='x')]))"
+    assert text == f"Module(body=[FunctionDef(name='f', args={arguments}, body=[{returned}])])"
 
 
 def test_docstrings_and_comments_change_no_key(before, checkout):
