@@ -1,6 +1,7 @@
 # All commands run from here, in .venv. All output goes to WORKSPACE.
 WORKSPACE ?= artifacts
-PYTHON ?= python3.11
+# The first of these that there is.
+PYTHON ?= $(firstword $(foreach minor,11 12 13,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2> /dev/null)))
 PORT ?= 4200
 # Address of this machine if others are to reach the server, or SERVER=http://HOST:4200 for a worker alone (docs/deployments.md).
 ADDRESS ?= 127.0.0.1
@@ -30,6 +31,8 @@ help:  ## List the targets
 install: .venv/installed  ## Create .venv with the locked versions
 
 .venv/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: found none of python3.11, python3.12 and python3.13; install one, for example" \
+	  "with 'uv python install 3.13', or give its path: make install PYTHON=/path/to/python3.13" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 ifeq ($(TORCH),cpu)
 	@echo "No NVIDIA driver: installing torch's CPU build (a download of about 200 MB; .venv is 2.7 GB) from $(TORCH_CPU). TORCH=cuda takes CUDA's."
