@@ -1,5 +1,7 @@
 """The two towers against [K12 §3.5] and against the same network written in one piece."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -20,8 +22,14 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_the_full_network_has_the_papers_60_965_224_parameters():
-    assert count(AlexNet(NetworkConfig())) == 60_965_224
+@pytest.fixture(scope="module")
+def full():
+    """The paper's network."""
+    return AlexNet(NetworkConfig()).eval()
+
+
+def test_the_full_network_has_the_papers_60_965_224_parameters(full):
+    assert count(full) == 60_965_224
 
 
 @pytest.mark.parametrize(
@@ -37,25 +45,27 @@ def test_the_full_network_has_the_papers_60_965_224_parameters():
         ("fc8", None, (1000,)),
     ],
 )
-def test_every_layer_has_the_papers_shape_in_each_tower(layer, tower, last):
-    network, seen = AlexNet(NetworkConfig()).eval(), []
-    module = network.get_submodule(layer)
-    module.register_forward_hook(lambda _module, inputs, output: seen.append((inputs, output)))
-    with torch.inference_mode():
-        network(torch.zeros(1, 3, 224, 224))
-    output = seen[0][1]
+def test_every_layer_has_the_papers_shape_in_each_tower(full, layer, tower, last):
+    seen = []
+    hook = full.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with hook, torch.inference_mode():
+        full(torch.zeros(1, 3, 224, 224))
+    (output,) = seen
     if tower:
         assert [tuple(half.shape[1:]) for half in output] == [tower, tower]
     else:
         assert tuple(output.shape[1:]) == last
 
 
-def test_pooled_maps_have_the_papers_sizes():
-    network, seen = AlexNet(NetworkConfig()).eval(), {}
-    for name in ("conv2", "conv3", "fc6"):
-        network.get_submodule(name).register_forward_pre_hook(lambda _module, inputs, name=name: seen.update({name: inputs[0]}))
-    with torch.inference_mode():
-        network(torch.zeros(1, 3, 224, 224))
+def test_pooled_maps_have_the_papers_sizes(full):
+    seen = {}
+    with ExitStack() as hooks, torch.inference_mode():
+        for name in ("conv2", "conv3", "fc6"):
+            layer = full.get_submodule(name)
+            hooks.enter_context(
+                layer.register_forward_pre_hook(lambda _module, inputs, name=name: seen.update({name: inputs[0]}))
+            )
+        full(torch.zeros(1, 3, 224, 224))
     assert tuple(seen["conv2"][0].shape) == (1, 48, 27, 27)
     assert tuple(seen["conv3"][0].shape) == (1, 128, 13, 13)
     assert tuple(seen["fc6"][0].shape) == (1, 128 * 6 * 6)
@@ -84,10 +94,10 @@ def test_towers_a_and_b_meet_only_where_the_paper_says():
     }
 
 
-def test_the_sixth_convolution_adds_its_own_parameters_and_no_others():
-    plain, starred = AlexNet(NetworkConfig()), AlexNet(NetworkConfig(sixth_conv=True))
-    assert count(starred) - count(plain) == 2 * (128 * 256 * 9 + 128)
-    assert set(starred.state_dict()) - set(plain.state_dict()) == {
+def test_the_sixth_convolution_adds_its_own_parameters_and_no_others(full):
+    starred = AlexNet(NetworkConfig(sixth_conv=True))
+    assert count(starred) - count(full) == 2 * (128 * 256 * 9 + 128)
+    assert set(starred.state_dict()) - set(full.state_dict()) == {
         "conv6.a.weight",
         "conv6.a.bias",
         "conv6.b.weight",
