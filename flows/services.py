@@ -92,7 +92,8 @@ def up(
         worker.ensure(work, api, lambda: _is_online(client, worker.note.stat().st_mtime))
     print(f"\nWatch runs at {url}. To start one, type:\n")
     print(f"  export PREFECT_API_URL={api}\n  .venv/bin/prefect deployment run reproduce/demo --watch\n")
-    print(f"Logs: {worker.logs}. To stop: make down")
+    given = "" if workspace == DEFAULT_WORKSPACE.absolute() else f" WORKSPACE={workspace}"
+    print(f"Logs: {worker.logs}. To stop: make down{given}")
 
 
 @app.command

@@ -151,6 +151,7 @@ def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, s
     said = machine.up()
     assert f"export PREFECT_API_URL={machine.api}\n" in said
     assert "prefect deployment run reproduce/demo --watch\n" in said
+    assert said.endswith(f". To stop: make down WORKSPACE={machine.workspace}\n")
 
     parameters = [f"--param={name}={json.dumps(value)}" for name, value in SHORT.items()]
     short = machine.begin("prefect", "deployment", "run", "reproduce/demo", "--watch", *parameters)
