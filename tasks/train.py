@@ -60,7 +60,8 @@ def read_record(weights: Weights) -> TrainRecord:
 
 
 def _run_name() -> str:
-    return f"train {len(task_run.parameters['jobs'])} networks"
+    jobs = task_run.parameters["jobs"]
+    return f"train {jobs[0].name}" if len(jobs) == 1 else f"train {len(jobs)} networks"
 
 
 @task(task_run_name=_run_name)
