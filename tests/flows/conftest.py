@@ -52,8 +52,14 @@ def start() -> Callable[..., subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
+def finish() -> Callable[..., str]:
+    """Return a function that waits for the program and returns what it said."""
+    return finish_reproduce
+
+
+@pytest.fixture
 def finish_forked(program: Program) -> Callable[..., str]:
-    """Return a function that forks the program, waits for it and returns what it said. Its workers are forked too."""
+    """Return a function that does the same with a program that is forked, with its workers."""
 
     def finish(workspace: Path, options: Sequence[str] = SHORT) -> str:
         done = program("flows.reproduce", "--workspace", workspace, *options)

@@ -82,8 +82,11 @@ def test_a_second_run_finds_everything_and_adds_the_same_rows(copy, finish_forke
 
 
 @pytest.mark.long
-def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(reproduced, start, finish_forked, server, tmp_path):
+def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(
+    reproduced, start, finish, prefect_home, server, tmp_path
+):
     """The training shards and the second network are there, since they take long; val and the first network are made."""
+    prefect_home(tmp_path / "prefect")
     for made in ("shards/synthetic/train", "runs/demo-cnn-1"):
         shutil.copytree(reproduced[0] / made, tmp_path / made)
 
@@ -96,10 +99,10 @@ def test_killed_in_every_step_and_begun_again_it_ends_with_the_same_tables(repro
     def half_predicted():
         return any(tmp_path.glob("predictions/*/*/*.partial/job.json"))
 
-    for condition in (said("images of 20 classes into"), half_trained, half_predicted):
-        kill_when(start, tmp_path, condition, **server)
+    for condition, variables in ((said("images of 20 classes into"), {}), (half_trained, server), (half_predicted, server)):
+        kill_when(start, tmp_path, condition, **variables)
     assert "resumed after epoch " in (tmp_path / "said.txt").read_text()
-    finish_forked(tmp_path)
+    finish(tmp_path)
     again = measured(tmp_path)
     pd.testing.assert_frame_equal(again, measured(reproduced[0]).head(len(again)))
 

@@ -112,16 +112,16 @@ def kill_server(machine: Machine) -> None:
     wait_until(lambda: machine.processes("server start") == [], "the end of the server")
 
 
-def add_schedules(machine: Machine, client: SyncPrefectClient) -> None:
-    """Leave what a `make up` leaves whose prefect.yaml has an hourly schedule too, and a schedule that was made by hand."""
+def deploy_earlier_file(machine: Machine) -> None:
+    """Leave what a `make up` leaves whose prefect.yaml has one more schedule than today's."""
     file = machine.workspace / "logs" / "prefect.yaml"
     project = yaml.safe_load(file.read_text())
     (retrain,) = [one for one in project["deployments"] if one["entrypoint"] == "flows.retrain.retrain"]
     retrain["schedules"].append({"slug": "hourly", "cron": "0 * * * *", "timezone": "UTC", "active": True})
     file.write_text(yaml.safe_dump(project))
-    hourly = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 * * * *"), active=True, slug="hourly")
-    by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
-    client.create_deployment_schedules(client.read_deployment_by_name("retrain/folder").id, [hourly, by_hand])
+    alone = file.with_name("earlier.yaml")
+    alone.write_text(yaml.safe_dump({**project, "deployments": [retrain]}))
+    machine.end(machine.begin("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(alone)))
 
 
 def schedules(client: SyncPrefectClient) -> dict[str, tuple[str, bool, dict[str, Any]]]:
@@ -161,7 +161,10 @@ def test_up_run_schedule_cancel_down(machine: Machine, reproduced: tuple[Path, s
         activate_schedule(client)
         wait_until(lambda: len(runs(client, StateType.SCHEDULED)) > 1, "a schedule of the coming nights")
 
-        add_schedules(machine, client)
+        deploy_earlier_file(machine)
+        retrain = client.read_deployment_by_name("retrain/folder")
+        by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), active=True, parameters={"seed": 7})
+        client.create_deployment_schedules(retrain.id, [by_hand])
         assert schedules(client).keys() == {"nightly", "weekly-", "hourly", "none"}
         said = machine.up()
         assert said.count("already running") == 2
