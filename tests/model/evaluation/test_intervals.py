@@ -1,4 +1,4 @@
-"""The intervals around error rates and their differences, against published values and the formula."""
+"""The intervals around error rates and their differences, against published values and SciPy."""
 
 import pytest
 from scipy.stats import binomtest
